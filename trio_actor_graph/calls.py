@@ -1,0 +1,120 @@
+"""What `create_task` accepts, checked and taken apart the same way in the app and in a worker."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias, Union
+
+from trio_actor_graph.errors import GraphError
+from trio_actor_graph.graph.conditions import AnyCondition, Condition, TaskReference, as_condition
+
+AnyFunction: TypeAlias = Callable[..., Any]
+"""A task's function; what it takes and returns is the user's business."""
+
+WaitsOn: TypeAlias = Union[
+    TaskReference, Condition, "Iterable[TaskReference | Condition | Iterable[TaskReference]]", None
+]
+"""What `waits_on=` accepts: a condition, a task (its success), or a list (all of them)."""
+
+
+class Call(NamedTuple):
+    """A function, or the name of a registered one, and the arguments to call it with."""
+
+    function: AnyFunction | str
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+
+
+class Options(NamedTuple):
+    """The keyword arguments of `create_task`, checked."""
+
+    condition: AnyCondition | None
+    name: str | None
+    priority: int
+    retries: int
+    timeout_seconds: float | None
+    worker_loop: str | None
+
+
+def take_apart(function: object, args: tuple[object, ...]) -> Call:
+    """Unwrap `functools.partial`, so that its arguments are arguments like any other.
+
+    Raises:
+        GraphError: not a function that can be a task.
+    """
+    kwargs: dict[str, object] = {}
+    while isinstance(function, functools.partial):
+        kwargs = {**function.keywords, **kwargs}
+        args = (*function.args, *args)
+        function = function.func
+    if isinstance(function, str):
+        return Call(function, args, kwargs)
+    if not callable(function):
+        raise GraphError(f"not a function or the name of one: {function!r}")
+    if inspect.isasyncgenfunction(function):
+        raise GraphError(f"{function_name(function)} is an async generator: a task has one result")
+    return Call(function, args, kwargs)
+
+
+def check_options(
+    waits_on: WaitsOn,
+    name: str | None,
+    priority: int,
+    retries: int,
+    timeout_seconds: float | None,
+    worker_loop: str | None,
+) -> Options:
+    """Check the options of `create_task`.
+
+    Raises:
+        GraphError: one of them is of the wrong type or out of range.
+    """
+    if name is not None and not isinstance(name, str):
+        raise GraphError(f"name must be a string, not {name!r}")
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise GraphError(f"priority must be an integer, not {priority!r}")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise GraphError(f"retries must be an integer from 0, not {retries!r}")
+    if timeout_seconds is not None and not _is_positive(timeout_seconds):
+        raise GraphError(f"timeout_seconds must be a positive number, not {timeout_seconds!r}")
+    if worker_loop is not None and not isinstance(worker_loop, str):
+        raise GraphError(f"worker_loop must be the name of a worker loop, not {worker_loop!r}")
+    return Options(
+        as_condition(waits_on), name, priority, retries, timeout_seconds, worker_loop
+    )
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def function_name(function: AnyFunction) -> str:
+    """The name of a function for people."""
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def qualified_name(function: AnyFunction) -> str:
+    """`module:qualname`: the same for a function and for its copy in a worker."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def is_coroutine_function(function: AnyFunction) -> bool:
+    """Whether calling it gives a coroutine to await."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  objects with an async __call__
+    )
+
+
+def split_method(call: Call) -> Call:
+    """A method of an object becomes a plain function that gets the object as its first argument.
+
+    So the object is encoded anew with each call, as it is then, not once with the function.
+    """
+    function = call.function
+    owner = getattr(function, "__self__", None)
+    if not inspect.ismethod(function) or isinstance(owner, type):
+        return call
+    return Call(function.__func__, (owner, *call.args), call.kwargs)

@@ -1,0 +1,564 @@
+"""The coordinator: the one owner of graphs, results and workers.
+
+Whatever happens arrives here as a plain call: from handles in the app, from engines, from the clock.
+Each call tells the pure core (`graph.scheduler`) and wakes the coordinator's task, which runs the
+commands that have piled up since, in one `match`, and sends each worker one frame. All of it is
+synchronous code in one thread, so there are no locks and nothing is seen half done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Final, Literal
+
+import msgspec
+import trio
+
+from trio_actor_graph import messages as msg
+from trio_actor_graph.calls import AnyFunction, Call, Options, is_coroutine_function, split_method
+from trio_actor_graph.engine.api import Engine
+from trio_actor_graph.engine.local import LocalEngine
+from trio_actor_graph.engine.processes import ProcessEngine
+from trio_actor_graph.errors import GraphError, InternalError
+from trio_actor_graph.functions import FunctionEntry, FunctionTable, OwnFunctions
+from trio_actor_graph.graph import commands as do
+from trio_actor_graph.graph.conditions import AnyCondition
+from trio_actor_graph.graph.failures import CannotStart
+from trio_actor_graph.graph.records import (
+    AttemptRecord,
+    GraphRecord,
+    LoopRecord,
+    TaskRecord,
+    TaskSpec,
+    WorkerRecord,
+)
+from trio_actor_graph.graph.scheduler import Scheduler
+from trio_actor_graph.handles import OnFailure, TaskGraph, mark_seen
+from trio_actor_graph.loops import WorkerLoop, as_registered, as_worker_loops
+from trio_actor_graph.outcome import failure_error
+from trio_actor_graph.payload import encode_call, encode_value
+from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
+
+STOP_SECONDS: Final = 2.0
+"""How long workers may take to close their context and exit when nothing has gone wrong."""
+
+_ID_BITS: Final = 36
+"""Each worker numbers what its tasks create by itself, below its own number shifted by this: 68
+billion for each of 131,072 workers stay below 2**53, the largest integer that JSON readers keep."""
+
+# One count for the whole process: a task of another coordinator is then unknown, never mistaken.
+_ids = count(1)
+_worker_ids = count(1)
+
+
+class TaskCall(msgspec.Struct, frozen=True, gc=False):
+    """What the core carries for a task and never opens: what to run, and with what."""
+
+    function: FunctionEntry
+    arguments: bytes
+
+
+class Coordinator:
+    """Made by `open_coordinator`. Opens graphs, and tells what the workers do."""
+
+    def __init__(self, loops: dict[str, WorkerLoop], registered: Mapping[str, AnyFunction]):
+        self._functions = FunctionTable(loops, registered, _ids)
+        self._scheduler = Scheduler((loop.spec for loop in loops.values()), _worker_ids)
+        self._loops = loops
+        self._graphs: dict[int, TaskGraph] = {}
+        self._run_times = RunTimes()
+        self._defined: dict[int, set[int]] = {}  # functions each worker knows, by worker id
+        self._asked: set[tuple[int, int]] = set()  # (attempt id, uid) whose result is awaited
+        self._outgoing: dict[int, list[msgspec.Struct]] = {}
+        self._wake = trio.Event()
+        self._sleep = trio.CancelScope()  # its deadline is when the core next wants to be asked
+        self._workers_changed = trio.Event()
+        self._draining: dict[GraphRecord, trio.Event] = {}
+        self._is_closed = False
+        setups = {name: loop.setup for name, loop in loops.items()}
+        self._processes = ProcessEngine(self)
+        self._local = LocalEngine(self, OwnFunctions(self._functions), setups)
+        # Encoded now, so that an unpicklable setup is refused where it was written.
+        self._setups = {
+            name: encode_value(loop.setup, f"worker loop {name!r}: setup")
+            for name, loop in loops.items()
+            if loop.setup is not None and loop.processes > 0
+        }
+        for name, loop in loops.items():
+            if loop.processes > 0:
+                for entry in self._functions.assigned_to(name):
+                    entry.definition()
+
+    # ---- what users see ---------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def open_graph(
+        self, name: str | None = None, *, on_failure: OnFailure = "raise"
+    ) -> AsyncIterator[TaskGraph]:
+        """Open a task graph; leaving it waits for every task, also those born meanwhile.
+
+        An exception in the body cancels the graph.
+
+        Args:
+            name: for people; by default "graph-N".
+            on_failure: what a failure does that no `completed` condition and no `result()` has
+                seen. "raise": leaving raises an ExceptionGroup of them. "continue": they stay on
+                their tasks. "cancel": the first one cancels the graph and the body, then as "raise".
+
+        Raises:
+            GraphError: the coordinator has been closed, or `on_failure` is none of these.
+            GraphStalled: nothing in the graph could go on.
+            ExceptionGroup: of `TaskFailed` and `WorkerStartError`, for unseen failures.
+        """
+        if self._is_closed:
+            raise GraphError("the coordinator has been closed: it opens no more graphs")
+        if on_failure not in ("raise", "continue", "cancel"):
+            raise GraphError(
+                f"on_failure must be 'raise', 'continue' or 'cancel', not {on_failure!r}"
+            )
+        uid = next(_ids)
+        record = self._scheduler.on_graph_opened(uid, name or f"graph-{uid}")
+        graph = self._graphs[uid] = TaskGraph(self, record, on_failure)
+        try:
+            async with graph.opened():
+                yield graph
+        finally:
+            del self._graphs[uid]
+            self._scheduler.on_graph_closed(record)
+
+    @property
+    def graphs(self) -> tuple[TaskGraph, ...]:
+        """The open graphs, oldest first."""
+        return tuple(self._graphs.values())
+
+    @property
+    def workers(self) -> tuple[WorkerStatistics, ...]:
+        """The workers that there are now, each with its loop, process and load."""
+        return tuple(
+            WorkerStatistics(
+                worker_id=w.worker_id,
+                worker_loop=w.loop.name,
+                index=w.index,
+                pid=self._engine(w.loop).pid(w.worker_id),
+                is_ready=w.is_ready,
+                slots=w.slots,
+                held=len(w.held),
+            )
+            for w in self._scheduler.workers.values()
+        )
+
+    def statistics(self) -> CoordinatorStatistics:
+        """What has been done so far, as one frozen value."""
+        counts: dict[str, int] = {}
+        for graph in self._graphs.values():
+            for state, number in graph.counts().items():
+                counts[state] = counts.get(state, 0) + number
+        return CoordinatorStatistics(
+            tasks=counts,
+            workers=self.workers,
+            run_times=self._run_times.rows(),
+            stale_reports=self._scheduler.stale_reports,
+        )
+
+    # ---- what handles ask for ---------------------------------------------------------------
+
+    def create_task(self, graph: TaskGraph, call: Call, options: Options) -> TaskRecord:
+        self._check_open()
+        entry = (
+            self._functions.named(call.function)
+            if isinstance(call.function, str)
+            else self._functions.entry(call.function)
+        )
+        loop = options.worker_loop or entry.loop
+        if loop in self._loops and self._loops[loop].processes > 0:
+            plain = split_method(call)
+            if plain is not call and not isinstance(plain.function, str):
+                call, entry = plain, self._functions.entry(plain.function)
+                loop = options.worker_loop or entry.loop
+            entry.definition()
+        name = options.name or entry.name
+        arguments, inputs = encode_call(call.args, call.kwargs, f"task {name!r}")
+        return self._add_task(graph, next(_ids), entry, name, loop, arguments, inputs, options)
+
+    def add_predecessor(self, task: TaskRecord, condition: AnyCondition) -> None:
+        self._check_open()
+        self._scheduler.on_predecessor_added(task, condition)
+        self.wake()
+
+    def cancel_task(self, task: TaskRecord) -> None:
+        self._scheduler.on_task_cancelled(task)
+        self.wake()
+
+    def cancel_graph(self, graph: GraphRecord) -> None:
+        self._scheduler.on_graph_cancelled(graph)
+        self.wake()
+
+    async def wait_drained(self, graph: GraphRecord) -> None:
+        """Wait until nothing of the graph runs any more, wanted or not."""
+        if self._has_attempts(graph):
+            await self._draining.setdefault(graph, trio.Event()).wait()
+
+    # ---- what engines report ----------------------------------------------------------------
+
+    def on_messages(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
+        now = trio.current_time()
+        for message in messages:
+            self._take_message(worker_id, message, now)
+        self._run_commands()
+
+    def on_worker_lost(self, worker_id: int, how: str) -> None:
+        self._defined.pop(worker_id, None)
+        self._scheduler.on_worker_lost(worker_id, how, trio.current_time())
+        self._run_commands()
+
+    def _take_message(self, worker_id: int, message: msgspec.Struct, now: float) -> None:
+        scheduler = self._scheduler
+        match message:
+            case msg.AttemptSucceeded(attempt_id, value, seconds):
+                attempt = scheduler.attempts.get(attempt_id)
+                task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
+                if task is not None and attempt is not None:
+                    self._graphs[task.graph.uid].results.put(task.uid, value)
+                    self._run_times.add(task.spec.name, attempt.worker, seconds)
+            case msg.AttemptFailed(attempt_id, failure, seconds):
+                attempt = scheduler.attempts.get(attempt_id)
+                if attempt is not None:
+                    self._run_times.add(attempt.task.spec.name, attempt.worker, seconds)
+                scheduler.on_attempt_failed(attempt_id, failure, seconds, now)
+            case msg.AttemptReturnedTask(attempt_id, uid, seconds):
+                scheduler.on_attempt_returned_task(attempt_id, uid, seconds, now)
+            case msg.CreateTask():
+                self._create_for_attempt(message)
+            case msg.DefineFunction(function_id):
+                self._functions.receive(message)
+                self._defined[worker_id].add(self._functions.by_id(function_id).function_id)
+            case msg.AwaitTask(attempt_id, uid, is_seen):
+                if is_seen:
+                    self._asked.add((attempt_id, uid))
+                scheduler.on_attempt_awaits(attempt_id, uid)
+            case msg.StopAwaiting(attempt_id, uid):
+                self._asked.discard((attempt_id, uid))
+                scheduler.on_attempt_stopped_awaiting(attempt_id, uid)
+            case msg.AddPredecessor():
+                self._add_predecessor_for_attempt(message)
+            case msg.CancelTask(attempt_id, uid):
+                self._cancel_for_attempt(attempt_id, uid)
+            case msg.AttemptsReturned(attempt_ids):
+                scheduler.on_attempts_given_back(worker_id, attempt_ids, now)
+            case msg.AttemptStopped(attempt_id):
+                scheduler.on_attempt_stopped(attempt_id, now)
+            case msg.AttemptOverdue(attempt_id):
+                scheduler.on_attempt_overdue(attempt_id, now)
+            case msg.WorkerReady():
+                scheduler.on_worker_ready(worker_id, now)
+                self._workers_changed.set()
+            case msg.WorkerUnable(text):
+                scheduler.on_worker_start_failed(worker_id, text)
+                self._processes.kill(worker_id)
+            case _:
+                raise InternalError(f"worker {worker_id} sent {message!r}")
+
+    # ---- what running tasks ask for ---------------------------------------------------------
+
+    def _create_for_attempt(self, message: msg.CreateTask) -> None:
+        attempt = self._scheduler.attempts.get(message.attempt_id)
+        if attempt is None or attempt.task.attempt is not attempt:
+            return  # nobody wants the creator any more, so nobody wants its children
+        graph = self._graphs[attempt.task.graph.uid]
+        options = Options(
+            message.condition,
+            message.name,
+            message.priority,
+            message.retries,
+            message.timeout_seconds,
+            message.worker_loop,
+        )
+        if isinstance(message.function, str):
+            entry = self._functions.named(message.function)
+        else:
+            entry = self._functions.by_id(message.function)
+        loop = message.worker_loop or entry.loop
+        try:
+            self._add_task(
+                graph,
+                message.uid,
+                entry,
+                message.name,
+                loop,
+                message.arguments,
+                message.inputs,
+                options,
+                message.is_async,
+            )
+        except GraphError as error:
+            spec = TaskSpec(message.name, entry.function_id, loop)
+            self._scheduler.on_task_refused(graph.record, message.uid, spec, str(error))
+
+    def _add_predecessor_for_attempt(self, message: msg.AddPredecessor) -> None:
+        attempt = self._scheduler.attempts.get(message.attempt_id)
+        if attempt is None or attempt.task.attempt is not attempt:
+            return
+        task = attempt.task.graph.tasks.get(message.uid)
+        try:
+            if task is None:
+                raise GraphError(f"task {message.uid} is not in graph {attempt.task.graph.name!r}")
+            self._scheduler.on_predecessor_added(task, message.condition)
+        except GraphError as error:
+            self._scheduler.on_attempt_refused(message.attempt_id, str(error))
+
+    def _cancel_for_attempt(self, attempt_id: int, uid: int) -> None:
+        attempt = self._scheduler.attempts.get(attempt_id)
+        task = attempt.task.graph.tasks.get(uid) if attempt is not None else None
+        if task is not None:
+            self._scheduler.on_task_cancelled(task)
+
+    def _add_task(
+        self,
+        graph: TaskGraph,
+        uid: int,
+        entry: FunctionEntry,
+        name: str,
+        loop: str,
+        arguments: bytes,
+        inputs: Iterable[int],
+        options: Options,
+        is_async: bool | None = None,
+    ) -> TaskRecord:
+        if is_async is None:
+            is_async = entry.function is not None and is_coroutine_function(entry.function)
+        spec = TaskSpec(
+            name,
+            entry.function_id,
+            loop,
+            options.priority,
+            options.retries,
+            options.timeout_seconds,
+            is_async,
+        )
+        call = TaskCall(entry, arguments)
+        task = self._scheduler.on_task_created(
+            graph.record, uid, spec, call, inputs, options.condition
+        )
+        self.wake()
+        return task
+
+    # ---- the coordinator's task -------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Have the commands run soon."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run commands whenever there are some, or a deadline of the core has come."""
+        while True:
+            with self._sleep:
+                await self._wake.wait()
+            self._sleep = trio.CancelScope()
+            self._wake = trio.Event()
+            self._run_commands()
+
+    def _run_commands(self) -> None:
+        scheduler = self._scheduler
+        while True:
+            scheduler.settle(trio.current_time())
+            commands = scheduler.take_commands()
+            if not commands:
+                break
+            for command in commands:
+                self._run_command(command)
+        outgoing, self._outgoing = self._outgoing, {}
+        for worker_id, batch in outgoing.items():
+            worker = scheduler.workers.get(worker_id)
+            if worker is not None:
+                self._engine(worker.loop).send(worker_id, batch)
+        deadline = scheduler.next_deadline()
+        self._sleep.deadline = math.inf if deadline is None else deadline
+        for graph in tuple(self._draining):
+            if not self._has_attempts(graph):
+                self._draining.pop(graph).set()
+
+    def _run_command(self, command: do.Command) -> None:
+        match command:
+            case do.StartAttempt(attempt):
+                self._send_attempt(attempt)
+            case do.TaskEnded(task):
+                self._graphs[task.graph.uid].on_task_ended(task)
+            case do.TellAwaited(attempt, task):
+                if (attempt.attempt_id, task.uid) in self._asked:
+                    self._asked.discard((attempt.attempt_id, task.uid))
+                    mark_seen(task)
+                outcome = self._graphs[task.graph.uid].results.outcome(task)
+                self._post(attempt.worker, msg.AwaitedEnded(attempt.attempt_id, outcome))
+            case do.StopAttempt(attempt):
+                self._post(attempt.worker, msg.CancelAttempt(attempt.attempt_id))
+            case do.RecallAttempts(worker, number):
+                self._post(worker, msg.ReturnAttempts(number))
+            case do.GraphEnded(graph):
+                if graph.uid in self._graphs:
+                    self._graphs[graph.uid].on_ended()
+            case do.GraphStuck(graph, story):
+                self._graphs[graph.uid].on_stuck(story)
+            case do.StartWorker(worker):
+                self._start_worker(worker)
+            case do.KillWorker(worker):
+                self._engine(worker.loop).kill(worker.worker_id)
+            case do.LoopFailed():
+                self._workers_changed.set()
+
+    def _send_attempt(self, attempt: AttemptRecord) -> None:
+        task = attempt.task
+        call = task.call
+        assert isinstance(call, TaskCall)
+        entry = call.function
+        known = self._defined[attempt.worker.worker_id]
+        if entry.function_id not in known and not attempt.worker.loop.is_local:
+            known.add(entry.function_id)
+            self._post(attempt.worker, entry.definition())
+        outcome = self._graphs[task.graph.uid].results.outcome
+        spec = task.spec
+        self._post(
+            attempt.worker,
+            msg.RunAttempt(
+                attempt.attempt_id,
+                task.uid,
+                task.attempts,
+                spec.name,
+                entry.function_id,
+                spec.priority,
+                spec.timeout_seconds,
+                call.arguments,
+                tuple(map(outcome, task.predecessors)),
+            ),
+        )
+
+    def _post(self, worker: WorkerRecord, message: msgspec.Struct) -> None:
+        """Have the message sent with the frame that goes to this worker next."""
+        self._outgoing.setdefault(worker.worker_id, []).append(message)
+
+    def _start_worker(self, worker: WorkerRecord) -> None:
+        loop = worker.loop.name
+        entries = [] if worker.loop.is_local else self._functions.assigned_to(loop)
+        self._defined[worker.worker_id] = {entry.function_id for entry in entries}
+        self._engine(worker.loop).start(
+            msg.StartUp(
+                worker_id=worker.worker_id,
+                worker_index=worker.index,
+                loop=loop,
+                slots=worker.slots,
+                first_id=worker.worker_id << _ID_BITS,
+                setup=self._setups.get(loop),
+                functions=tuple(entry.definition() for entry in entries),
+                registered=self._functions.registered_names,
+                loops=frozenset(self._loops),
+            )
+        )
+
+    def _engine(self, loop: LoopRecord) -> Engine:
+        return self._local if loop.is_local else self._processes
+
+    def _has_attempts(self, graph: GraphRecord) -> bool:
+        return any(a.task.graph is graph for a in self._scheduler.attempts.values())
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise GraphError("the coordinator has been closed")
+
+    # ---- opening and closing ----------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Everything that runs as long as the coordinator is open."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._processes.run)
+            nursery.start_soon(self._local.run)
+            nursery.start_soon(self.run)
+
+    async def start_workers(self) -> None:
+        """Start every worker and wait until all are ready.
+
+        Raises:
+            WorkerStartError: one of them cannot start.
+        """
+        loops = self._scheduler.loops.values()
+        for loop in loops:
+            for index in range(len(loop.slots)):
+                self._scheduler.start_worker(loop, index)
+        self.wake()
+        while True:
+            for loop in loops:
+                if isinstance(loop.failure, CannotStart):
+                    raise failure_error(loop.failure, 0, "")
+            workers = [w for loop in loops for w in loop.workers.values()]
+            if len(workers) == sum(len(loop.slots) for loop in loops) and all(
+                w.is_ready for w in workers
+            ):
+                return
+            await self._workers_changed.wait()
+            self._workers_changed = trio.Event()
+
+    async def stop(self) -> None:
+        """Let the workers close what they opened and exit."""
+        self._is_closed = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._processes.stop, STOP_SECONDS)
+            nursery.start_soon(self._local.stop, STOP_SECONDS)
+
+    def close(self) -> None:
+        """Take no more tasks."""
+        self._is_closed = True
+
+
+@asynccontextmanager
+async def open_coordinator(
+    worker_loops: Iterable[WorkerLoop] | Mapping[str, int] | None = None,
+    *,
+    functions: Iterable[AnyFunction] | Mapping[str, AnyFunction] | None = None,
+    start: Literal["lazy", "eager"] = "lazy",
+) -> AsyncIterator[Coordinator]:
+    """Open a coordinator in this trio program; leaving it stops its workers.
+
+    An exception from the body, or cancellation, ends the workers at once.
+
+    Args:
+        worker_loops: the worker loops; or a mapping from loop name to concurrency; or None. A loop
+            "default" with a process per core is added when there is none of that name.
+        functions: functions that `create_task` may also name by string: by their own names, or by
+            the keys of a mapping.
+        start: "lazy" starts workers when there is work for them, "eager" starts all and waits.
+
+    Raises:
+        GraphError: a worker loop or a function is not what it should be.
+        WorkerStartError: with `start="eager"`, a worker loop cannot start.
+    """
+    if start not in ("lazy", "eager"):
+        raise GraphError(f"start must be 'lazy' or 'eager', not {start!r}")
+    coordinator = Coordinator(as_worker_loops(worker_loops), as_registered(functions))
+    crash: list[BaseException] = []
+    body_error: BaseException | None = None
+
+    async def serve(nursery: trio.Nursery) -> None:
+        try:
+            await coordinator.serve()
+        except Exception as error:
+            crash.append(error)
+            nursery.cancel_scope.cancel()
+
+    # The body's exception is carried around the nursery, which would wrap it in a group; and the
+    # services are cancelled only after the body has left everything it used of them.
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, nursery)
+        try:
+            if start == "eager":
+                await coordinator.start_workers()
+            yield coordinator
+            await coordinator.stop()
+        except BaseException as error:
+            body_error = error
+        coordinator.close()
+        nursery.cancel_scope.cancel()
+    if crash:
+        raise crash[0] from body_error
+    if body_error is not None:
+        raise body_error

@@ -1,0 +1,50 @@
+"""What an engine is: the way the attempts of a worker loop get run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from trio_actor_graph.messages import StartUp
+
+
+class EngineOwner(Protocol):
+    """Who an engine works for. Both calls come from the owner's trio thread."""
+
+    def on_messages(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
+        """A worker has reported; the first report is `WorkerReady` or `WorkerUnable`."""
+        ...
+
+    def on_worker_lost(self, worker_id: int, how: str) -> None:
+        """A worker is gone, and nothing more will come from it. `how` is for people."""
+        ...
+
+
+class Engine(Protocol):
+    """Starts workers and carries messages to them. Only `run` and `stop` wait."""
+
+    async def run(self) -> None:
+        """Do the work; runs until it is cancelled, and then leaves no worker behind."""
+        ...
+
+    def start(self, start_up: StartUp) -> None:
+        """Start a worker. Its owner will hear of it, whatever becomes of it."""
+        ...
+
+    def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
+        """Send messages in one frame; swallowed if the worker is gone."""
+        ...
+
+    def kill(self, worker_id: int) -> None:
+        """End a worker's process at once, whatever it is doing."""
+        ...
+
+    def pid(self, worker_id: int) -> int | None:
+        """The process of a worker, once it has one."""
+        ...
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Ask all workers to stop; kill those that still run after `grace_seconds`."""
+        ...

@@ -1,0 +1,107 @@
+"""The worker of a loop without processes: the coordinator's own process.
+
+The same runner as in a subprocess, without link and without encoding of functions. Values are encoded
+all the same, so that tasks get copies and tests with such a loop tell the truth.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+import msgspec
+import trio
+
+from trio_actor_graph.calls import AnyFunction
+from trio_actor_graph.engine.api import EngineOwner
+from trio_actor_graph.messages import StartUp, WorkerReady, WorkerUnable
+from trio_actor_graph.outcome import describe_exception
+from trio_actor_graph.worker.functions import FunctionBook
+from trio_actor_graph.worker.main import open_worker_context
+from trio_actor_graph.worker.runner import AttemptRunner
+
+
+class LocalEngine:
+    """See `api.Engine`.
+
+    Args:
+        functions: the coordinator's own.
+        setups: the loops' `setup` functions, by loop name.
+    """
+
+    def __init__(
+        self,
+        owner: EngineOwner,
+        functions: FunctionBook,
+        setups: Mapping[str, AnyFunction | None],
+    ):
+        self._owner = owner
+        self._functions = functions
+        self._setups = setups
+        self._runners: dict[int, AttemptRunner] = {}
+        self._send_start, self._receive_start = trio.open_memory_channel[StartUp](1_000_000)
+        self._is_stopped = trio.Event()
+        self._ended = trio.Event()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as lives:
+            async for start_up in self._receive_start:
+                lives.start_soon(self._live, start_up)
+
+    def start(self, start_up: StartUp) -> None:
+        self._send_start.send_nowait(start_up)
+
+    def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
+        self._runners[worker_id].handle(messages)
+
+    def kill(self, worker_id: int) -> None:
+        """There is no process to end: what does not heed its cancellation goes on."""
+
+    def pid(self, worker_id: int) -> int | None:
+        return os.getpid()
+
+    async def stop(self, grace_seconds: float) -> None:
+        self._is_stopped.set()
+        with trio.move_on_after(grace_seconds):
+            while self._runners:
+                await self._ended.wait()
+                self._ended = trio.Event()
+
+    async def _live(self, start_up: StartUp) -> None:
+        worker_id = start_up.worker_id
+        send, receive = trio.open_memory_channel[Sequence[msgspec.Struct]](1_000_000)
+        is_ready = False
+        try:
+            context = open_worker_context(self._setups[start_up.loop], start_up.worker_index)
+            async with context as value, trio.open_nursery() as nursery:
+                self._runners[worker_id] = AttemptRunner(
+                    start_up.slots,
+                    self._functions,
+                    send.send_nowait,
+                    nursery,
+                    count(start_up.first_id),
+                    start_up.registered,
+                    start_up.loops,
+                    worker_context=value,
+                    in_place=True,
+                )
+                is_ready = True
+                self._owner.on_messages(worker_id, [WorkerReady(os.getpid())])
+                nursery.start_soon(self._forward, worker_id, receive)
+                await self._is_stopped.wait()
+                nursery.cancel_scope.cancel()
+        except Exception as error:
+            if is_ready:
+                raise
+            text = describe_exception(error, frames_hidden=2).traceback
+            self._owner.on_messages(worker_id, [WorkerUnable(text)])
+        finally:
+            self._runners.pop(worker_id, None)
+            self._ended.set()
+
+    async def _forward(
+        self, worker_id: int, reports: trio.MemoryReceiveChannel[Sequence[msgspec.Struct]]
+    ) -> None:
+        async for messages in reports:
+            self._owner.on_messages(worker_id, messages)

@@ -1,0 +1,143 @@
+"""Which worker gets which ready task, and how many it may hold ahead of itself.
+
+First every free slot is filled, evenly over the workers. Then tasks whose run time is known to be
+short are given ahead, as long as what a worker holds is expected to keep each of its slots busy for
+no more than `AHEAD_SECONDS`: hundreds of tasks when they take microseconds, none when they take
+longer than that. So a worker need not wait for a round trip between short tasks, and next to
+nothing waits behind a long one. Where that guess was wrong (a worker sits on tasks while another
+has free slots) the unbegun ones are called back; where no worker is idle but one more may be
+started, that one is started first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from trio_actor_graph.graph.durations import Durations
+from trio_actor_graph.graph.records import LoopRecord, TaskRecord, WorkerRecord
+
+AHEAD_SECONDS: Final = 0.005
+"""How much expected work a worker holds ahead per slot: some fifty round trips of 0.1 ms, and less
+than anybody would notice waiting for."""
+
+HELD_AHEAD_MAX: Final = 1_000
+"""How many tasks a worker holds ahead at most: bounds what is sent and perhaps called back."""
+
+OVERHEAD_SECONDS: Final = 20e-6
+"""What a task costs a worker besides its function (decoding, bookkeeping, reporting)."""
+
+RECALL_AFTER_SECONDS: Final = 0.01
+"""How long a worker may be silent, with tasks ahead and another worker idle, before they are called
+back: twice what it was expected to need for them."""
+
+
+def fill(
+    loop: LoopRecord, durations: Durations
+) -> Iterator[tuple[WorkerRecord, TaskRecord, float]]:
+    """Hand out ready tasks: yields (worker, task, expected seconds) while there is room.
+
+    The caller must note each one on the worker before it asks for the next.
+    """
+    workers = [w for w in loop.workers.values() if w.takes_attempts]
+    for has_room in (_has_free_slot, _has_room_ahead):
+        able = workers
+        while able:
+            still_able = []
+            for worker in able:
+                if not loop.ready:
+                    return
+                task = loop.ready.first()
+                expected = durations.expected(task.spec.kind)
+                if has_room(worker, expected):
+                    loop.ready.pop()
+                    yield worker, task, OVERHEAD_SECONDS + (expected or 0.0)
+                    still_able.append(worker)
+            able = still_able
+
+
+def workers_to_start(loop: LoopRecord, now: float) -> list[int]:
+    """The indexes of workers to start now.
+
+    They are wanted for the ready tasks that found no place, and for those that a worker holds ahead
+    and does not come to.
+    """
+    if len(loop.workers) == len(loop.slots):
+        return []
+    wanted = len(loop.ready)
+    if not wanted and _spare_slots(loop) <= 0 and any(t <= now for t in _overdue_times(loop)):
+        wanted = 1
+    taken = {w.index for w in loop.workers.values()}
+    coming = _coming_slots(loop)
+    indexes = []
+    for index, slots in enumerate(loop.slots):
+        if wanted <= coming:
+            break
+        if index not in taken:
+            indexes.append(index)
+            coming += slots
+    return indexes
+
+
+def recall_due(loop: LoopRecord, now: float) -> list[tuple[WorkerRecord, int]]:
+    """The workers to call unbegun attempts back from at `now`, and how many."""
+    spare = _spare_slots(loop)
+    recalls = []
+    for worker in _hoarders(loop):
+        if spare > 0 and _overdue_at(worker) <= now:
+            number = min(spare, (1 - worker.free_slots) // 2)
+            recalls.append((worker, number))
+            spare -= number
+    return recalls
+
+
+def deadlines(loop: LoopRecord) -> Sequence[float]:
+    """When `recall_due` or `workers_to_start` may next have something to say of its own accord."""
+    if loop.ready:
+        return ()  # every worker is busy, and each end of an attempt leads here again
+    can_start = not _coming_slots(loop) and len(loop.workers) < len(loop.slots)
+    if _spare_slots(loop) <= 0 and not (can_start and loop.failure is None):
+        return ()
+    return _overdue_times(loop)
+
+
+def _coming_slots(loop: LoopRecord) -> int:
+    """Those of workers that are starting."""
+    return sum(w.slots for w in loop.workers.values() if not w.is_ready)
+
+
+def _spare_slots(loop: LoopRecord) -> int:
+    """Free slots, less what has been called back to fill them."""
+    workers = [w for w in loop.workers.values() if w.takes_attempts]
+    free = sum(w.free_slots for w in workers if w.free_slots > 0)
+    return free - sum(w.recalling for w in workers)
+
+
+def _hoarders(loop: LoopRecord) -> list[WorkerRecord]:
+    """Workers that seem to hold more than they can run and can be asked for it, the worst first."""
+    hoarders = [
+        w
+        for w in loop.workers.values()
+        if w.free_slots < 0 and w.takes_attempts and not w.recalling and not w.has_begun_all
+    ]
+    return sorted(hoarders, key=lambda w: w.free_slots)
+
+
+def _overdue_times(loop: LoopRecord) -> list[float]:
+    return [_overdue_at(w) for w in _hoarders(loop)]
+
+
+def _overdue_at(worker: WorkerRecord) -> float:
+    return worker.quiet_since + RECALL_AFTER_SECONDS
+
+
+def _has_free_slot(worker: WorkerRecord, expected: float | None) -> bool:
+    return worker.free_slots > 0
+
+
+def _has_room_ahead(worker: WorkerRecord, expected: float | None) -> bool:
+    return (
+        expected is not None
+        and worker.backlog_seconds + expected + OVERHEAD_SECONDS <= AHEAD_SECONDS * worker.slots
+        and -worker.free_slots < HELD_AHEAD_MAX
+    )

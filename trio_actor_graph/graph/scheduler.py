@@ -1,0 +1,736 @@
+"""The transition function: everything that changes the state of graphs, tasks and workers.
+
+Each `on_*` method is an event. It checks first and changes afterwards, so an event that is refused
+(`GraphError`) leaves everything as it was. What follows from it is appended to the commands, which
+the coordinator takes and runs. Giving ready tasks to workers is not done per event but once per
+batch of events, in `settle`.
+
+Time is a number of seconds from any monotonic clock, passed in as `now`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import Final
+
+from trio_actor_graph.errors import CycleError, GraphError, InternalError
+from trio_actor_graph.graph import commands as do
+from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Tasks, leaves
+from trio_actor_graph.graph.durations import Durations
+from trio_actor_graph.graph.failures import CannotStart, LostTooOften, Raised, Refused, TimedOut
+from trio_actor_graph.graph.gates import Gate
+from trio_actor_graph.graph.placement import deadlines, fill, recall_due, workers_to_start
+from trio_actor_graph.graph.records import (
+    AttemptRecord,
+    GraphRecord,
+    LoopRecord,
+    LoopSpec,
+    TaskRecord,
+    TaskSpec,
+    WorkerRecord,
+)
+from trio_actor_graph.graph.states import (
+    ATTEMPT_TRANSITIONS,
+    TASK_TRANSITIONS,
+    TERMINAL,
+    AttemptState,
+)
+from trio_actor_graph.graph.stories import stall_story, wait_path
+
+LOSSES_MAX: Final = 3
+"""How many workers may die under a task before it fails. The loss of one or two is bad luck or a
+neighbour's fault; three in a row is the task."""
+
+FAILED_STARTS_MAX: Final = 3
+"""How many workers in a row may be lost before they are ready until their loop counts as broken."""
+
+STOP_GRACE_SECONDS: Final = 0.3
+"""How long a plain function that nobody wants any more may run on before its process is killed.
+Long enough for one that is about to end, short enough that a cancel works within a second."""
+
+STOP_GRACE_SECONDS_ASYNC: Final = 5.0
+"""The same for a coroutine function, which was cancelled and may be cleaning up."""
+
+
+class Scheduler:
+    """All graphs and workers of one coordinator.
+
+    Args:
+        loops: the worker loops.
+        worker_ids: numbers for new workers.
+    """
+
+    def __init__(self, loops: Iterable[LoopSpec], worker_ids: Iterator[int] | None = None) -> None:
+        self.loops = {spec.name: LoopRecord(spec) for spec in loops}
+        self.graphs: dict[int, GraphRecord] = {}
+        self.workers: dict[int, WorkerRecord] = {}
+        self.attempts: dict[int, AttemptRecord] = {}
+        self.durations = Durations()
+        self.stale_reports = 0
+        self._worker_ids = count(1) if worker_ids is None else worker_ids
+        self._attempt_ids = count(1)
+        self._commands: list[do.Command] = []
+        self._touched: dict[int, GraphRecord] = {}  # graphs that may have ended or stalled
+        self._stopping: list[AttemptRecord] = []  # told to stop since the last `settle`
+        self._stop_deadlines: list[tuple[float, int]] = []  # a heap of (when, attempt id)
+
+    def take_commands(self) -> list[do.Command]:
+        """What has to be done since the last call, in order."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    # ---- graphs and tasks -------------------------------------------------------------------
+
+    def on_graph_opened(self, uid: int, name: str) -> GraphRecord:
+        graph = self.graphs[uid] = GraphRecord(uid, name)
+        return graph
+
+    def on_graph_closed(self, graph: GraphRecord) -> None:
+        """Forget a graph whose tasks have all ended; its records live on with their handles."""
+        if graph.unfinished:
+            raise InternalError(f"graph {graph.name!r} closed with {graph.unfinished} tasks to go")
+        del self.graphs[graph.uid]
+        self._touched.pop(graph.uid, None)
+
+    def on_task_created(
+        self,
+        graph: GraphRecord,
+        uid: int,
+        spec: TaskSpec,
+        call: object = None,
+        inputs: Iterable[int] = (),
+        condition: AnyCondition | None = None,
+    ) -> TaskRecord:
+        """Add a task that waits for the success of `inputs` and for `condition`.
+
+        Raises:
+            GraphError: an unknown worker loop, or a task that is not in this graph.
+        """
+        if graph.is_cancelled:
+            raise GraphError(f"graph {graph.name!r} has been cancelled: it takes no more tasks")
+        loop = self.loops.get(spec.loop)
+        if loop is None:
+            known = ", ".join(map(repr, self.loops))
+            raise GraphError(f"unknown worker loop {spec.loop!r}: there are {known}")
+        task = TaskRecord(uid, graph, spec, loop, call)
+        required = _with_inputs(inputs, condition)
+        if required is not None:
+            task.predecessors = self._look_up(task, required)
+            task.gate = self._build_gates(task, required)
+        self._add(task)
+        self._settle_condition(task)
+        return task
+
+    def on_task_refused(
+        self, graph: GraphRecord, uid: int, spec: TaskSpec, message: str
+    ) -> TaskRecord:
+        """Add a task that a worker has already got a handle of, but that cannot be: it fails."""
+        loop = self.loops.get(spec.loop) or next(iter(self.loops.values()))
+        task = TaskRecord(uid, graph, spec, loop, None)
+        self._add(task)
+        task.failure = Refused(message)
+        self._end(task, "refused")
+        return task
+
+    def on_predecessor_added(self, task: TaskRecord, condition: AnyCondition) -> None:
+        """Make a waiting task wait for `condition` as well.
+
+        Raises:
+            GraphError: the task is ready or further, or a predecessor is not in its graph.
+            CycleError: a predecessor waits, directly or not, on the task.
+        """
+        if task.state != "waiting" or task.gate is None or task.returns is not None:
+            is_now = f"it is {task.state!r}" if task.returns is None else "it has run"
+            raise GraphError(
+                f"too late to add a predecessor to {task.label}: {is_now}, and only "
+                "a task that still waits for its condition can wait for more"
+            )
+        predecessors = self._look_up(task, condition)
+        if path := wait_path(task, *predecessors):
+            raise CycleError(f"these tasks would wait on each other for ever: {path}")
+        task.predecessors.update(predecessors)
+        self._build_gates(task, condition, parent=_with_one_more(task, task.gate))
+        self._settle_condition(task)
+
+    def on_task_cancelled(self, task: TaskRecord) -> None:
+        """End a task that nobody wants, and have its attempt stopped. Ended ones stay ended."""
+        if task.state not in TERMINAL:
+            self._end(task, "cancelled")
+
+    def on_graph_cancelled(self, graph: GraphRecord) -> None:
+        """End every task of the graph, and take no more."""
+        graph.is_cancelled = True
+        for task in list(graph.tasks.values()):
+            if task.state not in TERMINAL:
+                # Nothing may become ready while its siblings wait for their turn to be cancelled.
+                self._end(task, "cancelled", spread=False)
+        self._touched[graph.uid] = graph
+
+    # ---- attempts ---------------------------------------------------------------------------
+
+    def on_attempt_succeeded(
+        self, attempt_id: int, seconds: float, now: float
+    ) -> TaskRecord | None:
+        """A function has returned.
+
+        Returns:
+            The task, whose result is to be kept; None when nobody wants it any more.
+        """
+        attempt = self._reported(attempt_id, seconds, now)
+        if attempt is None:
+            return None
+        if attempt.refusal is not None:
+            self._fail_or_retry(attempt.task, Refused(attempt.refusal))
+            return None
+        self._end(attempt.task, "function returned")
+        return attempt.task
+
+    def on_attempt_failed(
+        self, attempt_id: int, failure: Raised | TimedOut | Refused, seconds: float, now: float
+    ) -> None:
+        """A function has raised, or was stopped by the worker at its time limit."""
+        attempt = self._reported(attempt_id, seconds, now)
+        if attempt is not None:
+            self._fail_or_retry(attempt.task, failure)
+
+    def on_attempt_returned_task(
+        self, attempt_id: int, returned_uid: int, seconds: float, now: float
+    ) -> None:
+        """A function has returned another task, as which its own task is going to end."""
+        attempt = self._reported(attempt_id, seconds, now)
+        if attempt is None:
+            return
+        task = attempt.task
+        returned = task.graph.tasks.get(returned_uid)
+        if attempt.refusal is not None:
+            self._fail_or_retry(task, Refused(attempt.refusal))
+        elif returned is None:
+            self._fail_or_retry(task, Refused(f"{task.label} returned a task of another graph"))
+        elif path := wait_path(task, returned):
+            message = f"{task.label} returned a task that waits on it: {path}"
+            self._fail_or_retry(task, Refused(message))
+        elif returned.state in TERMINAL:
+            self._move(task, "function returned a task")
+            self._end(task, f"returned task {returned.state}", returned=returned)
+        else:
+            self._move(task, "function returned a task")
+            self._touched[task.graph.uid] = task.graph  # what it returned may be stuck already
+            task.attempt = None
+            task.returns = returned
+            if returned.returned_by is None:
+                returned.returned_by = []
+            returned.returned_by.append(task)
+
+    def on_attempt_refused(self, attempt_id: int, message: str) -> None:
+        """A running function asked for something wrong; it learns of it by failing at its end."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is not None:
+            attempt.refusal = message
+
+    def on_attempt_awaits(self, attempt_id: int, uid: int) -> None:
+        """A running function waits for a task of its graph; meanwhile its slot is free.
+
+        Waiting twice for the same task is waiting once.
+
+        Raises:
+            GraphError: a task that is not in its graph.
+        """
+        attempt = self.attempts.get(attempt_id)
+        if attempt is None or attempt.state == "cancelling":
+            return
+        task = attempt.task.graph.tasks.get(uid)
+        if task is None:
+            raise GraphError(
+                f"{attempt.task.label} cannot await task {uid}: "
+                f"there is no such task in graph {attempt.task.graph.name!r}"
+            )
+        if task.state in TERMINAL:
+            self._commands.append(do.TellAwaited(attempt, task))
+            return
+        if attempt.awaits is None:
+            attempt.awaits = {}
+        if task.awaited_by is None:
+            task.awaited_by = {}
+        attempt.awaits[uid] = task
+        task.awaited_by[attempt_id] = attempt
+        if attempt.state == "assigned":
+            self._suspend(attempt)
+
+    def on_attempt_stopped_awaiting(self, attempt_id: int, uid: int) -> None:
+        """A running function has given up waiting for a task."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is None or not attempt.awaits or uid not in attempt.awaits:
+            return
+        task = attempt.awaits.pop(uid)
+        assert task.awaited_by is not None
+        del task.awaited_by[attempt_id]
+        if not attempt.awaits and attempt.state == "suspended":
+            self._resume(attempt)
+
+    def on_attempt_stopped(self, attempt_id: int, now: float) -> None:
+        """An attempt that was told to stop has ended, or was never begun."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is not None:
+            attempt.worker.quiet_since = now
+            self._end_attempt(attempt, "stopped")
+
+    def on_attempt_overdue(self, attempt_id: int, now: float) -> None:
+        """A plain function has run past its time limit, and only its process's end can stop it."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is None or attempt.task.attempt is not attempt:
+            return
+        task = attempt.task
+        self._stop(attempt)
+        self._fail_or_retry(task, TimedOut(task.spec.timeout_seconds or 0.0))
+
+    def on_attempts_given_back(
+        self, worker_id: int, attempt_ids: Sequence[int], now: float
+    ) -> None:
+        """A worker returns attempts that it has not begun; nobody is to blame.
+
+        It answers each `RecallAttempts` with this, even if it has nothing to give back.
+        """
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return
+        if len(attempt_ids) >= worker.recalling:
+            worker.has_begun_all = False  # there may be more where these come from
+        worker.recalling = 0
+        worker.quiet_since = now
+        # From behind, because each goes to the front of the queue.
+        for attempt_id in reversed(attempt_ids):
+            attempt = self.attempts.get(attempt_id)
+            if attempt is not None:
+                self._end_attempt(attempt, "given back unbegun")
+                self._queue_again(attempt, "given back unbegun", begun=False)
+
+    # ---- workers ----------------------------------------------------------------------------
+
+    def on_worker_ready(self, worker_id: int, now: float) -> None:
+        worker = self.workers.get(worker_id)
+        if worker is not None:
+            worker.is_ready = True
+            worker.quiet_since = now
+            worker.loop.failed_starts = 0
+
+    def on_worker_start_failed(self, worker_id: int, text: str) -> None:
+        """A worker's import or `setup` failed: its loop is broken, and so are the loop's tasks."""
+        worker = self.workers.pop(worker_id, None)
+        if worker is not None:
+            del worker.loop.workers[worker_id]
+            self._break_loop(worker.loop, text)
+
+    def on_worker_lost(
+        self, worker_id: int, how: str, now: float, begun: frozenset[int] | None = None
+    ) -> None:
+        """A worker is gone with everything it held.
+
+        Args:
+            how: for people: its pid and exit status or signal.
+            begun: the attempts it had begun; None when that is not known, and then all of them
+                count as begun.
+        """
+        worker = self.workers.pop(worker_id, None)
+        if worker is None:
+            return
+        loop = worker.loop
+        del loop.workers[worker_id]
+        lost = list(worker.held.values())
+        # All of them before any task ends, so that nothing more is told to attempts of this worker.
+        for attempt in lost:
+            self._end_attempt(attempt, "worker lost")
+        for attempt in reversed(lost):
+            has_begun = begun is None or attempt.attempt_id in begun
+            # A worker killed to stop one attempt takes innocent ones with it.
+            blamed_for = how if has_begun and not worker.is_stopping else ""
+            self._queue_again(attempt, "worker lost", begun=has_begun, blamed_for=blamed_for)
+        if not worker.is_ready and not worker.is_stopping:
+            loop.failed_starts += 1
+            if loop.failed_starts >= FAILED_STARTS_MAX:
+                self._break_loop(loop, f"{loop.failed_starts} workers were lost at start: {how}")
+
+    # ---- once per batch ---------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        """Give ready tasks to workers, start workers, and say which graphs ended or stalled.
+
+        Take the commands before the next event: it may end a task that is about to be sent.
+        """
+        for loop in self.loops.values():
+            if loop.ready:
+                self._commands.extend(
+                    do.StartAttempt(self._assign(task, worker, expected, now))
+                    for worker, task, expected in fill(loop, self.durations)
+                )
+            if loop.failure is None:
+                for index in workers_to_start(loop, now):
+                    self.start_worker(loop, index)
+            for worker, number in recall_due(loop, now):
+                worker.recalling = number
+                worker.has_begun_all = True  # until the answer, or more work, says otherwise
+                self._commands.append(do.RecallAttempts(worker, number))
+        self._check_graphs()
+        self._watch_stops(now)
+
+    def start_worker(self, loop: LoopRecord, index: int) -> WorkerRecord:
+        """Have the worker with this index started (it must not exist)."""
+        worker = WorkerRecord(next(self._worker_ids), loop, index)
+        self.workers[worker.worker_id] = loop.workers[worker.worker_id] = worker
+        self._commands.append(do.StartWorker(worker))
+        return worker
+
+    def next_deadline(self) -> float | None:
+        """When `settle` has something to do even if nothing happens; None for never."""
+        times = [self._stop_deadlines[0][0]] if self._stop_deadlines else []
+        for loop in self.loops.values():
+            times.extend(deadlines(loop))
+        return min(times, default=None)
+
+    # ---- conditions -------------------------------------------------------------------------
+
+    def _add(self, task: TaskRecord) -> None:
+        graph = task.graph
+        if task.uid in graph.tasks:
+            raise InternalError(f"two tasks of graph {graph.name!r} have the number {task.uid}")
+        graph.tasks[task.uid] = task
+        graph.counts["waiting"] += 1
+        graph.unfinished += 1
+
+    def _look_up(self, task: TaskRecord, condition: AnyCondition) -> dict[TaskRecord, None]:
+        tasks = task.graph.tasks
+        found: dict[TaskRecord, None] = {}
+        for leaf in leaves(condition):
+            for uid in leaf.uids:
+                predecessor = tasks.get(uid)
+                if predecessor is None:
+                    raise GraphError(
+                        f"{task.label} cannot wait on task {uid}: "
+                        f"there is no such task in graph {task.graph.name!r}"
+                    )
+                found[predecessor] = None
+        return found
+
+    def _build_gates(
+        self, task: TaskRecord, condition: AnyCondition, parent: Gate | None = None
+    ) -> Gate:
+        """Make the tree of gates for a condition and count what has ended already."""
+        root: Gate | None = None
+        ended: list[tuple[Gate, TaskRecord]] = []
+        pending: list[tuple[AnyCondition, Gate | None]] = [(condition, parent)]
+        while pending:
+            part, above = pending.pop()
+            if isinstance(part, Tasks):
+                gate = Gate(task, part.outcome, part.at_least, len(part.uids), above)
+                for uid in part.uids:
+                    predecessor = task.graph.tasks[uid]
+                    predecessor.successors.append(gate)
+                    if predecessor.state in TERMINAL:
+                        ended.append((gate, predecessor))
+            else:
+                number = len(part.parts)
+                gate = Gate(task, None, number if isinstance(part, AllOf) else 1, number, above)
+                pending.extend((child, gate) for child in reversed(part.parts))
+            root = root or gate
+        assert root is not None
+        for gate, predecessor in ended:
+            gate.count(predecessor.state == "succeeded" or gate.outcome == "completed")
+            if root.is_shut and task.skipped_because is None:
+                task.skipped_because = predecessor
+        return root
+
+    def _settle_condition(self, task: TaskRecord) -> None:
+        """Move a waiting task on if what has ended already decides its condition."""
+        gate = task.gate
+        if gate is None or gate.is_open:
+            self._make_ready(task)
+        elif gate.is_shut:
+            self._end(task, "condition can no longer hold")
+
+    def _make_ready(self, task: TaskRecord) -> None:
+        self._move(task, "condition satisfied")
+        loop = task.loop
+        if loop.failure is not None:
+            task.failure = loop.failure
+            self._end(task, "worker loop cannot start")
+        else:
+            loop.ready.push(task, task.spec.priority)
+
+    # ---- the end of a task ------------------------------------------------------------------
+
+    def _end(
+        self,
+        task: TaskRecord,
+        happening: str,
+        *,
+        spread: bool = True,
+        returned: TaskRecord | None = None,
+    ) -> None:
+        """Bring a task to a terminal state, and with it whatever that decides.
+
+        A worklist, not recursion: a chain of a hundred thousand skipped tasks is one call.
+
+        Args:
+            spread: False leaves the tasks that wait on it alone, for a caller who ends them too.
+            returned: the ended task that this one had returned.
+        """
+        pending: list[tuple[TaskRecord, str, TaskRecord | None]] = [(task, happening, returned)]
+        while pending:
+            task, happening, returned = pending.pop()
+            if task.state in TERMINAL:
+                continue
+            if task.state == "ready":
+                task.loop.ready.discard(task, task.spec.priority)
+            self._move(task, happening)
+            task.graph.unfinished -= 1
+            self._touched[task.graph.uid] = task.graph
+            self._detach(task, returned)
+            self._commands.append(do.TaskEnded(task))
+            if task.awaited_by is not None:
+                for waiting in task.awaited_by.values():
+                    self._tell_awaited(waiting, task)
+                task.awaited_by = None
+            if not spread:
+                continue
+            if task.returned_by is not None:
+                pending.extend((t, f"returned task {task.state}", task) for t in task.returned_by)
+            pending.extend(self._count_in_successors(task))
+
+    def _detach(self, task: TaskRecord, returned: TaskRecord | None) -> None:
+        """Cut an ended task loose from its attempt, its arguments and the task it returned."""
+        attempt = task.attempt
+        if attempt is not None:
+            task.attempt = None
+            if attempt.state != "ended":
+                self._stop(attempt)
+        task.call = None
+        if returned is not None:
+            task.returns = returned
+            task.failure = returned.failure
+            task.skipped_because = returned.skipped_because
+
+    def _count_in_successors(
+        self, task: TaskRecord
+    ) -> Iterator[tuple[TaskRecord, str, TaskRecord | None]]:
+        """Count an ended task in its successors' gates: queue the ready ones, yield the lost."""
+        succeeded = task.state == "succeeded"
+        for gate in task.successors:
+            settled = gate.count(succeeded or gate.outcome == "completed")
+            successor = gate.task
+            if settled is None or successor.state != "waiting":
+                continue
+            if not settled:
+                successor.skipped_because = task
+                yield successor, "condition can no longer hold", None
+            elif successor.loop.failure is None:
+                self._make_ready(successor)
+            else:
+                self._move(successor, "condition satisfied")
+                successor.failure = successor.loop.failure
+                yield successor, "worker loop cannot start", None
+
+    def _fail_or_retry(self, task: TaskRecord, failure: Raised | TimedOut | Refused) -> None:
+        if task.retries_left > 0 and not isinstance(failure, Refused):
+            task.retries_left -= 1
+            task.attempt = None
+            self._move(task, "function raised, retries left")
+            self._requeue(task, first=False)
+        else:
+            task.failure = failure
+            self._end(task, "function raised")
+
+    def _queue_again(
+        self, attempt: AttemptRecord, happening: str, *, begun: bool, blamed_for: str = ""
+    ) -> None:
+        """Put a task back whose attempt ended without an outcome, or blame it for lost workers."""
+        task = attempt.task
+        if task.attempt is not attempt:
+            return
+        task.attempt = None
+        if not begun:
+            task.attempts -= 1
+        if blamed_for:
+            task.losses += 1
+            if task.losses >= LOSSES_MAX:
+                task.failure = LostTooOften(task.losses, blamed_for)
+                self._end(task, "worker lost too often")
+                return
+        self._move(task, happening)
+        self._requeue(task, first=True)
+
+    def _requeue(self, task: TaskRecord, *, first: bool) -> None:
+        """Queue a task that has just become ready again."""
+        loop = task.loop
+        if loop.failure is not None:
+            task.failure = loop.failure
+            self._end(task, "worker loop cannot start")
+        elif first:
+            loop.ready.push_first(task, task.spec.priority)
+        else:
+            loop.ready.push(task, task.spec.priority)
+
+    # ---- attempts and workers, inside -------------------------------------------------------
+
+    def _assign(
+        self, task: TaskRecord, worker: WorkerRecord, expected: float, now: float
+    ) -> AttemptRecord:
+        attempt = AttemptRecord(next(self._attempt_ids), task, worker, expected)
+        if not worker.held:
+            worker.quiet_since = now
+        worker.has_begun_all = False
+        self.attempts[attempt.attempt_id] = worker.held[attempt.attempt_id] = attempt
+        worker.backlog_seconds += expected
+        task.attempt = attempt
+        task.attempts += 1
+        self._move(task, "given to a worker")
+        return attempt
+
+    def _reported(self, attempt_id: int, seconds: float, now: float) -> AttemptRecord | None:
+        """Take note of an attempt's end; None when the attempt no longer counts."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is None:
+            self.stale_reports += 1
+            return None
+        attempt.worker.quiet_since = now
+        self._end_attempt(attempt, "reported its end")
+        task = attempt.task
+        if task.attempt is not attempt:
+            self.stale_reports += 1
+            return None
+        self.durations.learn(task.spec.kind, seconds)
+        return attempt
+
+    def _end_attempt(self, attempt: AttemptRecord, happening: str) -> None:
+        worker = attempt.worker
+        if attempt.state == "suspended":
+            self._forget_awaits(attempt)
+            self._count_suspended(attempt, -1)
+        attempt.state = self._next_attempt_state(attempt, happening)
+        del self.attempts[attempt.attempt_id]
+        del worker.held[attempt.attempt_id]
+        if worker.held:
+            worker.backlog_seconds -= attempt.expected_seconds
+        else:
+            worker.backlog_seconds = 0.0
+
+    def _stop(self, attempt: AttemptRecord) -> None:
+        """Have an attempt stopped that no task points at any more."""
+        if attempt.state == "suspended":
+            self._forget_awaits(attempt)
+            self._count_suspended(attempt, -1)
+        attempt.state = self._next_attempt_state(attempt, "asked to stop")
+        attempt.task.attempt = None
+        self._stopping.append(attempt)
+        self._commands.append(do.StopAttempt(attempt))
+
+    def _watch_stops(self, now: float) -> None:
+        """Have the workers killed that still run what they were told to stop long ago."""
+        for attempt in self._stopping:
+            if not attempt.worker.loop.is_local:
+                is_async = attempt.task.spec.is_async
+                grace = STOP_GRACE_SECONDS_ASYNC if is_async else STOP_GRACE_SECONDS
+                heapq.heappush(self._stop_deadlines, (now + grace, attempt.attempt_id))
+        self._stopping.clear()
+        while self._stop_deadlines:
+            when, attempt_id = self._stop_deadlines[0]
+            late = self.attempts.get(attempt_id)
+            if late is not None and when > now:
+                break
+            heapq.heappop(self._stop_deadlines)
+            if late is not None and not late.worker.is_stopping:
+                late.worker.is_stopping = True
+                self._commands.append(do.KillWorker(late.worker))
+
+    def _suspend(self, attempt: AttemptRecord) -> None:
+        attempt.state = self._next_attempt_state(attempt, "awaits a task")
+        self._count_suspended(attempt, +1)
+
+    def _resume(self, attempt: AttemptRecord) -> None:
+        attempt.state = self._next_attempt_state(attempt, "awaits nothing more")
+        self._count_suspended(attempt, -1)
+
+    def _count_suspended(self, attempt: AttemptRecord, change: int) -> None:
+        attempt.worker.suspended += change
+        attempt.task.graph.suspended += change
+        self._touched[attempt.task.graph.uid] = attempt.task.graph
+
+    def _forget_awaits(self, attempt: AttemptRecord) -> None:
+        for task in (attempt.awaits or {}).values():
+            assert task.awaited_by is not None
+            del task.awaited_by[attempt.attempt_id]
+        attempt.awaits = None
+
+    def _tell_awaited(self, attempt: AttemptRecord, task: TaskRecord) -> None:
+        assert attempt.awaits is not None
+        del attempt.awaits[task.uid]
+        self._commands.append(do.TellAwaited(attempt, task))
+        if not attempt.awaits:
+            self._resume(attempt)
+
+    def _break_loop(self, loop: LoopRecord, text: str) -> None:
+        if loop.failure is not None:
+            return
+        loop.failure = CannotStart(loop.name, text)
+        self._commands.append(do.LoopFailed(loop))
+        while loop.ready:
+            task = loop.ready.pop()
+            task.failure = loop.failure
+            self._end(task, "worker loop cannot start")
+
+    # ---- the tables -------------------------------------------------------------------------
+
+    def _move(self, task: TaskRecord, happening: str) -> None:
+        """The one place where a task changes its state."""
+        before = task.state
+        try:
+            after = TASK_TRANSITIONS[before, happening]
+        except KeyError:
+            raise InternalError(
+                f"{task.label} is {before!r} and cannot take {happening!r}"
+            ) from None
+        task.state = after
+        counts = task.graph.counts
+        counts[before] -= 1
+        counts[after] += 1
+
+    def _next_attempt_state(self, attempt: AttemptRecord, happening: str) -> AttemptState:
+        try:
+            return ATTEMPT_TRANSITIONS[attempt.state, happening]
+        except KeyError:
+            raise InternalError(
+                f"attempt {attempt.attempt_id} of {attempt.task.label} is {attempt.state!r} "
+                f"and cannot take {happening!r}"
+            ) from None
+
+    def _check_graphs(self) -> None:
+        while self._touched:
+            _, graph = self._touched.popitem()
+            if graph.is_stalled:
+                story = stall_story(graph)
+                self._commands.append(do.GraphStuck(graph, story))
+                self.on_graph_cancelled(graph)
+            elif not graph.unfinished:
+                self._commands.append(do.GraphEnded(graph))
+
+
+def _with_inputs(inputs: Iterable[int], condition: AnyCondition | None) -> AnyCondition | None:
+    """The condition of a task that also needs the results of `inputs`."""
+    uids = tuple(dict.fromkeys(inputs))
+    if not uids:
+        return condition
+    required = Tasks("succeeded", uids, len(uids))
+    return required if condition is None else AllOf((required, condition))
+
+
+def _with_one_more(task: TaskRecord, root: Gate) -> Gate:
+    """The root of a task's gates, made to need all it needed and one more input.
+
+    A root that needs all its inputs anyway takes it itself, so that a thousand predecessors added
+    one by one do not become a thousand gates on top of each other.
+    """
+    if root.outcome is None and root.needed == root.total:
+        root.require_one_more()
+        return root
+    task.gate = root.parent = Gate(task, None, needed=2, total=2)
+    return task.gate

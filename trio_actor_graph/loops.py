@@ -1,0 +1,135 @@
+"""Worker loops as a user describes them, checked once and made uniform."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trio_actor_graph.calls import AnyFunction, function_name
+from trio_actor_graph.errors import GraphError
+from trio_actor_graph.graph.records import LoopSpec
+
+DEFAULT_LOOP: Final = "default"
+"""The loop of all functions that are assigned to no other."""
+
+
+@dataclass(frozen=True)
+class WorkerLoop:
+    """A named group of workers and the functions that run there.
+
+    Args:
+        name: its name; the loop "default" takes what is assigned to no other.
+        concurrency: how many of its tasks run at once, over all its processes; by default one for
+            each process (one, when there are none).
+        processes: how many subprocesses it has. 0: none, its tasks run in the coordinator's own
+            process, as trio tasks, plain functions included.
+        functions: the functions that run here: functions, or names of registered ones.
+        setup: `setup(worker_index)` is run once in each process, before its first task: a function,
+            a coroutine function, or one that returns an async context manager, which is left when
+            the worker stops. What it returns or yields is `current_task().worker_context`.
+
+    Raises:
+        GraphError: a value of the wrong type or out of range.
+    """
+
+    name: str
+    concurrency: int | None = None
+    processes: int = 1
+    functions: Iterable[AnyFunction | str] = ()
+    setup: Callable[[int], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise GraphError(f"a worker loop's name must be a non-empty string, not {self.name!r}")
+        where = f"worker loop {self.name!r}"
+        if not _is_integer(self.processes) or self.processes < 0:
+            raise GraphError(f"{where}: processes must be an integer from 0, not {self.processes!r}")
+        if self.concurrency is not None:
+            if not _is_integer(self.concurrency) or self.concurrency < 1:
+                raise GraphError(
+                    f"{where}: concurrency must be an integer from 1, not {self.concurrency!r}"
+                )
+            if self.concurrency < self.processes:
+                raise GraphError(
+                    f"{where}: concurrency {self.concurrency} leaves some of its "
+                    f"{self.processes} processes without work"
+                )
+        if isinstance(self.functions, str) or not isinstance(self.functions, Iterable):
+            raise GraphError(f"{where}: functions must be an iterable, not {self.functions!r}")
+        if self.setup is not None and not callable(self.setup):
+            raise GraphError(f"{where}: setup must be a function, not {self.setup!r}")
+        object.__setattr__(self, "functions", tuple(self.functions))
+
+    @property
+    def spec(self) -> LoopSpec:
+        """What the scheduler needs to know: the concurrency, spread evenly over the processes."""
+        workers = max(1, self.processes)
+        concurrency = self.concurrency or workers
+        each, more = divmod(concurrency, workers)
+        slots = tuple(each + (index < more) for index in range(workers))
+        return LoopSpec(self.name, slots, is_local=self.processes == 0)
+
+
+def as_worker_loops(
+    worker_loops: Iterable[WorkerLoop] | Mapping[str, int] | None,
+) -> dict[str, WorkerLoop]:
+    """What `open_coordinator` accepts, by name, with a `default` loop added if there is none.
+
+    Raises:
+        GraphError: not worker loops, or two of the same name.
+    """
+    if worker_loops is None:
+        worker_loops = ()
+    elif isinstance(worker_loops, Mapping):
+        worker_loops = [WorkerLoop(name, concurrency=n) for name, n in worker_loops.items()]
+    elif isinstance(worker_loops, (str, WorkerLoop)) or not isinstance(worker_loops, Iterable):
+        raise GraphError(f"worker_loops must be an iterable of WorkerLoop, not {worker_loops!r}")
+    loops: dict[str, WorkerLoop] = {}
+    for loop in worker_loops:
+        if not isinstance(loop, WorkerLoop):
+            raise GraphError(f"not a WorkerLoop: {loop!r}")
+        if loop.name in loops:
+            raise GraphError(f"two worker loops are called {loop.name!r}")
+        loops[loop.name] = loop
+    if DEFAULT_LOOP not in loops:
+        loops[DEFAULT_LOOP] = WorkerLoop(DEFAULT_LOOP, processes=_cores())
+    return loops
+
+
+def as_registered(
+    functions: Iterable[AnyFunction] | Mapping[str, AnyFunction] | None,
+) -> dict[str, AnyFunction]:
+    """The functions that may be named by string, by that name.
+
+    Raises:
+        GraphError: not functions, or two of the same name.
+    """
+    if functions is None:
+        return {}
+    if isinstance(functions, Mapping):
+        named = list(functions.items())
+    elif isinstance(functions, str) or not isinstance(functions, Iterable):
+        raise GraphError(f"functions must be an iterable or a mapping, not {functions!r}")
+    else:
+        named = [(function_name(function), function) for function in functions]
+    registered: dict[str, AnyFunction] = {}
+    for name, function in named:
+        if not isinstance(name, str) or not callable(function):
+            raise GraphError(f"functions: {name!r}: not a function: {function!r}")
+        if name in registered:
+            raise GraphError(f"functions: two functions are called {name!r}")
+        registered[name] = function
+    return registered
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,226 @@
+"""The messages that cross between the coordinator and a worker, all of them.
+
+Tagged msgspec structs as arrays: half a microsecond each way, and an unknown tag, a missing field or a
+wrong type is a decoding error, never a guess. A frame is a list of them; order within a frame and
+between frames of one link is the order in which things happened.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias, Union
+
+import msgspec
+
+from trio_actor_graph.graph.conditions import AnyCondition
+from trio_actor_graph.graph.failures import Raised, TimedOut
+from trio_actor_graph.outcome import TaskOutcome
+
+# ---- both ways -----------------------------------------------------------------------------------
+
+
+class DefineFunction(msgspec.Struct, frozen=True, tag=1, array_like=True, gc=False):
+    """From now on `function_id` means this function.
+
+    Attributes:
+        qualified_name: `module:qualname`, by which the coordinator knows assigned functions again.
+    """
+
+    function_id: int
+    qualified_name: str
+    payload: bytes
+
+
+# ---- coordinator to worker -----------------------------------------------------------------------
+
+
+class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
+    """The first message: what kind of worker this is.
+
+    Attributes:
+        first_id: tasks and functions that this worker makes are numbered from here.
+        setup: the encoded `setup` function of the loop, if it has one.
+        functions: the loop's own functions, loaded before the worker counts as ready.
+        registered: the functions that tasks may name by string.
+        loops: the names of all worker loops.
+    """
+
+    worker_id: int
+    worker_index: int
+    loop: str
+    slots: int
+    first_id: int
+    setup: bytes | None
+    functions: tuple[DefineFunction, ...]
+    registered: frozenset[str]
+    loops: frozenset[str]
+
+
+class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False):
+    """Run a task. `attempt_number` counts its attempts from 1."""
+
+    attempt_id: int
+    uid: int
+    attempt_number: int
+    name: str
+    function_id: int
+    priority: int
+    timeout_seconds: float | None
+    arguments: bytes
+    predecessors: tuple[TaskOutcome, ...]
+
+
+class CancelAttempt(msgspec.Struct, frozen=True, tag=12, array_like=True, gc=False):
+    """Nobody wants what the attempt brings back: stop it, or do not begin it."""
+
+    attempt_id: int
+
+
+class ReturnAttempts(msgspec.Struct, frozen=True, tag=13, array_like=True, gc=False):
+    """Give back up to `count` attempts that have not begun."""
+
+    count: int
+
+
+class AwaitedEnded(msgspec.Struct, frozen=True, tag=14, array_like=True, gc=False):
+    """A task that an attempt awaits has ended."""
+
+    attempt_id: int
+    outcome: TaskOutcome
+
+
+class StopWorker(msgspec.Struct, frozen=True, tag=15, array_like=True):
+    """Close the worker's context and exit; nothing more will be sent."""
+
+
+# ---- worker to coordinator -----------------------------------------------------------------------
+
+
+class WorkerReady(msgspec.Struct, frozen=True, tag=20, array_like=True):
+    """Functions are loaded and `setup` has been run."""
+
+    pid: int
+
+
+class WorkerUnable(msgspec.Struct, frozen=True, tag=21, array_like=True):
+    """Loading a function or running `setup` failed. `text` holds the traceback."""
+
+    text: str
+
+
+class AttemptSucceeded(msgspec.Struct, frozen=True, tag=22, array_like=True, gc=False):
+    """A function returned. `seconds` is how long it ran, without waiting for a slot."""
+
+    attempt_id: int
+    value: bytes
+    seconds: float
+
+
+class AttemptFailed(msgspec.Struct, frozen=True, tag=23, array_like=True, gc=False):
+    """A function raised, or ran into its time limit."""
+
+    attempt_id: int
+    failure: Union[Raised, TimedOut]
+    seconds: float
+
+
+class AttemptReturnedTask(msgspec.Struct, frozen=True, tag=24, array_like=True, gc=False):
+    """A function returned a task, as which its own is going to end."""
+
+    attempt_id: int
+    uid: int
+    seconds: float
+
+
+class AttemptStopped(msgspec.Struct, frozen=True, tag=25, array_like=True, gc=False):
+    """A cancelled attempt has ended, or was never begun."""
+
+    attempt_id: int
+
+
+class AttemptOverdue(msgspec.Struct, frozen=True, tag=26, array_like=True, gc=False):
+    """A plain function is past its time limit and cannot be stopped from within."""
+
+    attempt_id: int
+
+
+class AttemptsReturned(msgspec.Struct, frozen=True, tag=27, array_like=True, gc=False):
+    """These attempts were not begun and are the coordinator's again."""
+
+    attempt_ids: tuple[int, ...]
+
+
+class CreateTask(msgspec.Struct, frozen=True, tag=28, array_like=True, gc=False):
+    """A running attempt has created a task in its graph.
+
+    Attributes:
+        function: a function id, or the name of a registered function.
+        inputs: the uids of the tasks inside `arguments`.
+    """
+
+    attempt_id: int
+    uid: int
+    function: Union[int, str]
+    is_async: bool
+    name: str
+    arguments: bytes
+    inputs: tuple[int, ...]
+    condition: Union[AnyCondition, None]
+    priority: int
+    retries: int
+    timeout_seconds: float | None
+    worker_loop: str | None
+
+
+class AddPredecessor(msgspec.Struct, frozen=True, tag=29, array_like=True, gc=False):
+    """A running attempt makes a task of its graph wait for more."""
+
+    attempt_id: int
+    uid: int
+    condition: AnyCondition
+
+
+class CancelTask(msgspec.Struct, frozen=True, tag=30, array_like=True, gc=False):
+    """A running attempt cancels a task of its graph."""
+
+    attempt_id: int
+    uid: int
+
+
+class AwaitTask(msgspec.Struct, frozen=True, tag=31, array_like=True, gc=False):
+    """A running attempt waits for a task of its graph, its slot given back meanwhile.
+
+    Attributes:
+        is_seen: it asks for the result, so that a failure counts as seen.
+    """
+
+    attempt_id: int
+    uid: int
+    is_seen: bool
+
+
+class StopAwaiting(msgspec.Struct, frozen=True, tag=32, array_like=True, gc=False):
+    """A running attempt no longer waits for the task."""
+
+    attempt_id: int
+    uid: int
+
+
+ToWorker: TypeAlias = Union[
+    DefineFunction, StartUp, RunAttempt, CancelAttempt, ReturnAttempts, AwaitedEnded, StopWorker
+]
+FromWorker: TypeAlias = Union[
+    DefineFunction,
+    WorkerReady,
+    WorkerUnable,
+    AttemptSucceeded,
+    AttemptFailed,
+    AttemptReturnedTask,
+    AttemptStopped,
+    AttemptOverdue,
+    AttemptsReturned,
+    CreateTask,
+    AddPredecessor,
+    CancelTask,
+    AwaitTask,
+    StopAwaiting,
+]

@@ -1,0 +1,180 @@
+"""What `Task` is wherever one is held: in the app, or inside a running task in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+
+from trio_actor_graph.calls import AnyFunction, Call, Options, WaitsOn, check_options, take_apart
+from trio_actor_graph.errors import GraphError, TrioActorGraphError
+from trio_actor_graph.graph.conditions import TaskReference
+from trio_actor_graph.graph.states import TaskState
+from trio_actor_graph.payload import reduce_task
+
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+
+class Task(TaskReference, Generic[R]):
+    """A task of a graph, whose function returns an `R`.
+
+    Handles are light and made on demand; two of the same task are equal. As an argument of
+    `create_task`, anywhere inside the arguments, a task stands for its result.
+    """
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """The name given at creation, by default the function's."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> TaskState:
+        """One of "waiting", "ready", "running", "succeeded", "failed", "skipped", "cancelled".
+
+        "running" means that it was given to a worker. Inside a worker this is what was last heard.
+        """
+        raise NotImplementedError
+
+    @property
+    def error(self) -> TrioActorGraphError | None:
+        """The exception that `result` would raise, or None if there is none (yet)."""
+        raise NotImplementedError
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts there were so far: 0 before the first."""
+        raise self._only_in_app("attempt")
+
+    @property
+    def predecessors(self) -> tuple[Task[Any], ...]:
+        """The tasks it waits or waited for, those in its arguments first."""
+        raise self._only_in_app("predecessors")
+
+    @property
+    def successors(self) -> tuple[Task[Any], ...]:
+        """The tasks that wait or waited for it."""
+        raise self._only_in_app("successors")
+
+    def result_nowait(self) -> R:
+        """The result of a task that has ended; errors as `result`.
+
+        Raises:
+            GraphError: the task has not ended.
+        """
+        raise self._only_in_app("result_nowait")
+
+    def explain(self) -> str:
+        """Why the task is in the state it is in: what it waits for, or where it runs."""
+        raise self._only_in_app("explain")
+
+    async def result(self) -> R:
+        """Wait until the task has ended, and return its result.
+
+        Inside an async task this gives the slot back while it waits.
+
+        Raises:
+            TaskFailed: its function raised (or `TaskTimeout`, `WorkerLost`).
+            TaskSkipped: its scheduling condition can no longer hold.
+            TaskCancelled: it was cancelled.
+            GraphStalled: its graph could not go on.
+            WorkerStartError: its worker loop cannot start.
+        """
+        raise NotImplementedError
+
+    async def wait(self) -> None:
+        """Wait until the task has ended in any way. A failure does not count as seen by this."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """End the task, unless it has ended. It is "cancelled" at once; what runs is stopped."""
+        raise NotImplementedError
+
+    def _only_in_app(self, what: str) -> GraphError:
+        return GraphError(f"{self!r}: {what} is known to the coordinator, not inside a worker")
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return reduce_task(self.uid, repr(self))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r} {self.uid} {self.state}>"
+
+
+class TaskOptions(TypedDict, total=False):
+    """The keyword arguments of `create_task`."""
+
+    waits_on: WaitsOn
+    name: str | None
+    priority: int
+    retries: int
+    timeout_seconds: float | None
+    worker_loop: str | None
+
+
+class TaskCreator:
+    """Whatever can create tasks: a graph in the app, a running task in a worker."""
+
+    __slots__ = ()
+
+    @overload
+    def create_task(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Task[T]]],
+        *args: object,
+        **options: Unpack[TaskOptions],
+    ) -> Task[T]: ...
+    @overload
+    def create_task(
+        self,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        *args: object,
+        **options: Unpack[TaskOptions],
+    ) -> Task[T]: ...
+    @overload
+    def create_task(
+        self, function: Callable[..., Task[T]], *args: object, **options: Unpack[TaskOptions]
+    ) -> Task[T]: ...
+    @overload
+    def create_task(
+        self, function: Callable[..., T], *args: object, **options: Unpack[TaskOptions]
+    ) -> Task[T]: ...
+    @overload
+    def create_task(
+        self, function: str, *args: object, **options: Unpack[TaskOptions]
+    ) -> Task[Any]: ...
+    def create_task(
+        self,
+        function: AnyFunction | str,
+        *args: object,
+        waits_on: WaitsOn = None,
+        name: str | None = None,
+        priority: int = 0,
+        retries: int = 0,
+        timeout_seconds: float | None = None,
+        worker_loop: str | None = None,
+    ) -> Task[Any]:
+        """Create a task that will call `function(*args)`. Returns at once.
+
+        Args:
+            function: plain or coroutine function, or the name of a registered one. Give keyword
+                arguments by `functools.partial`. It is encoded when first used.
+            args: its arguments. A `Task` anywhere inside is a data edge: this task waits for its
+                success and gets its result in its place.
+            waits_on: a condition made by `succeeded` and `completed`, a task (its success), or a
+                list (all of them).
+            name: for people; by default the function's name.
+            priority: among tasks that are ready, larger runs first.
+            retries: how many times an exception is answered by another attempt.
+            timeout_seconds: how long one attempt may run before it is stopped as `TaskTimeout`.
+            worker_loop: the loop to run in; by default the one the function is assigned to.
+
+        Raises:
+            GraphError: wrong use; the message names the thing and the value.
+            PayloadError: an argument, or the function, cannot be pickled.
+        """
+        options = check_options(waits_on, name, priority, retries, timeout_seconds, worker_loop)
+        return self._create(take_apart(function, args), options)
+
+    def _create(self, call: Call, options: Options) -> Task[Any]:
+        raise NotImplementedError

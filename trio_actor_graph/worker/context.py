@@ -1,0 +1,174 @@
+"""`current_task()`: what a running task knows of itself and can do to its graph."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from trio_actor_graph.calls import Call, Options, WaitsOn
+from trio_actor_graph.errors import GraphError, TrioActorGraphError
+from trio_actor_graph.graph.conditions import TaskReference, as_condition
+from trio_actor_graph.graph.states import TaskState
+from trio_actor_graph.outcome import TaskOutcome, outcome_error
+from trio_actor_graph.payload import decode_value
+from trio_actor_graph.task import R, Task, TaskCreator
+
+if TYPE_CHECKING:
+    from trio_actor_graph.worker.runner import RunningAttempt
+
+current: ContextVar[CurrentTask] = ContextVar("trio_actor_graph.current_task")
+
+
+def current_task() -> CurrentTask:
+    """The task in whose function, sync or async, this is called.
+
+    Raises:
+        GraphError: it is called outside of a task.
+    """
+    try:
+        return current.get()
+    except LookupError:
+        raise GraphError("current_task() was called outside of a running task") from None
+
+
+class PredecessorOutcome:
+    """How a task that this one waited for has ended.
+
+    Attributes:
+        state: "waiting", "ready" or "running" too, where the condition was satisfied without it.
+    """
+
+    __slots__ = ("_decoded", "_outcome", "name", "state", "uid")
+
+    def __init__(self, outcome: TaskOutcome):
+        self._outcome = outcome
+        self.uid: int = outcome.uid
+        self.name: str = outcome.name
+        self.state: TaskState = outcome.state
+
+    @property
+    def result(self) -> Any:  # whatever the function of that task returned
+        """Its result, decoded once; None unless it succeeded."""
+        if self._outcome.value is None:
+            return None
+        try:
+            return self._decoded
+        except AttributeError:
+            self._decoded: Any = decode_value(self._outcome.value)
+            return self._decoded
+
+    @property
+    def error(self) -> TrioActorGraphError | None:
+        """The exception that its `Task.result` raises; None if it succeeded or has not ended."""
+        if self.state in ("waiting", "ready", "running"):
+            return None
+        return outcome_error(self._outcome)
+
+    def __repr__(self) -> str:
+        return f"<PredecessorOutcome {self.name!r} {self.uid} {self.state}>"
+
+
+class CurrentTask(TaskReference, TaskCreator):
+    """The running task, seen from inside its function.
+
+    The creation of a task reaches the coordinator ahead of the end of this one.
+    """
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: RunningAttempt):
+        self._attempt = attempt
+
+    @property
+    def uid(self) -> int:
+        return self._attempt.message.uid
+
+    @property
+    def name(self) -> str:
+        return self._attempt.message.name
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._attempt.message.attempt_number
+
+    @property
+    def worker_context(self) -> Any:  # whatever the user's `setup` returned
+        """What the worker loop's `setup` returned in this process, or None."""
+        return self._attempt.runner.worker_context
+
+    @property
+    def predecessors(self) -> tuple[PredecessorOutcome, ...]:
+        """How the tasks this one waited for ended: those in its arguments, then its condition's."""
+        return self._attempt.predecessors()
+
+    def _create(self, call: Call, options: Options) -> Task[Any]:
+        uid, name = self._attempt.runner.create(self._attempt, call, options)
+        return ChildTask(self._attempt, uid, name)
+
+    def add_predecessor(self, task: TaskReference, predecessor: WaitsOn) -> None:
+        """Make a task of this graph wait for one more task (its success) or condition.
+
+        It returns at once. If the coordinator refuses, because the task is ready or further or the
+        wait would close a cycle, this task fails with that error when it ends.
+        """
+        condition = as_condition(predecessor)
+        if not isinstance(task, TaskReference) or condition is None:
+            raise GraphError(f"add_predecessor needs two tasks, not {task!r} and {predecessor!r}")
+        self._attempt.runner.add_predecessor(self._attempt, task.uid, condition)
+
+    def __reduce__(self) -> Any:
+        raise GraphError("current_task() cannot be sent anywhere; conditions may name it")
+
+    def __repr__(self) -> str:
+        return f"<CurrentTask {self.name!r} {self.uid}>"
+
+
+class ChildTask(Task[R]):
+    """A task created by a running one, as it sees it: what it knows of it came by messages."""
+
+    __slots__ = ("_attempt", "_is_seen", "_name", "_outcome", "_uid")
+
+    def __init__(self, attempt: RunningAttempt, uid: int, name: str):
+        self._attempt = attempt
+        self._uid = uid
+        self._name = name
+        self._outcome: TaskOutcome | None = None
+        self._is_seen = False
+
+    @property
+    def uid(self) -> int:
+        return self._uid
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def state(self) -> TaskState:
+        return "waiting" if self._outcome is None else self._outcome.state
+
+    @property
+    def error(self) -> TrioActorGraphError | None:
+        return None if self._outcome is None else outcome_error(self._outcome)
+
+    async def result(self) -> R:
+        outcome = await self._wait(is_seen=True)
+        error = outcome_error(outcome)
+        if error is not None:
+            raise error
+        assert outcome.value is not None
+        value: R = decode_value(outcome.value)
+        return value
+
+    async def wait(self) -> None:
+        await self._wait(is_seen=False)
+
+    def cancel(self) -> None:
+        self._attempt.runner.cancel_task(self._attempt, self._uid)
+
+    async def _wait(self, is_seen: bool) -> TaskOutcome:
+        if self._outcome is None or (is_seen and not self._is_seen):
+            self._outcome = await self._attempt.runner.wait_for(self._attempt, self._uid, is_seen)
+            self._is_seen = self._is_seen or is_seen
+        return self._outcome

@@ -1,0 +1,472 @@
+"""Runs attempts: coroutine functions as trio tasks, plain functions in threads of their own.
+
+The same code runs in a subprocess and, for a loop without processes, inside the coordinator's own;
+there plain functions are called where they stand, in a trio task.
+
+What goes back to the coordinator is collected and sent in batches: at once when there is nothing more
+to begin, before anything that may take long, and at the latest after `FLUSH_SECONDS` of short ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from trio_actor_graph.calls import Call, Options, function_name, is_coroutine_function
+from trio_actor_graph.errors import GraphError
+from trio_actor_graph.graph.conditions import AnyCondition
+from trio_actor_graph.graph.failures import Raised, TimedOut
+from trio_actor_graph.messages import (
+    AddPredecessor,
+    AttemptFailed,
+    AttemptOverdue,
+    AttemptReturnedTask,
+    AttemptsReturned,
+    AttemptStopped,
+    AttemptSucceeded,
+    AwaitedEnded,
+    AwaitTask,
+    CancelAttempt,
+    CancelTask,
+    CreateTask,
+    ReturnAttempts,
+    RunAttempt,
+    StopAwaiting,
+)
+from trio_actor_graph.outcome import TaskOutcome, describe_exception
+from trio_actor_graph.payload import decode_call, encode_call, encode_value
+from trio_actor_graph.task import Task
+from trio_actor_graph.worker.context import CurrentTask, PredecessorOutcome, current
+from trio_actor_graph.worker.functions import FunctionBook, LoadedFunction
+from trio_actor_graph.worker.slots import Slots
+from trio_actor_graph.worker.threads import FunctionThreads
+
+FLUSH_SECONDS: Final = 0.001
+"""How long reports of short functions are collected: ten times what sending them costs."""
+
+SHORT_SECONDS: Final = 0.0002
+"""A function that has lately taken less than this may begin before earlier reports are sent."""
+
+TICK_SECONDS: Final = 0.02
+"""How often a worker that runs plain functions looks for time limits and unsent reports."""
+
+
+class RunningAttempt:
+    """An attempt that has begun, and what it waits for.
+
+    Attributes:
+        scope: what stops it; None for a plain function in a thread, which cannot be stopped.
+        is_stopped: it was cancelled, or is over its time limit and the coordinator knows.
+        awaiting: how many waits for other tasks are under way; its slot is given back meanwhile.
+    """
+
+    __slots__ = (
+        "_outcomes",
+        "awaiting",
+        "began",
+        "is_stopped",
+        "loaded",
+        "message",
+        "runner",
+        "scope",
+        "waited_seconds",
+        "waiters",
+    )
+
+    def __init__(self, runner: AttemptRunner, message: RunAttempt, loaded: LoadedFunction):
+        self.runner = runner
+        self.message = message
+        self.loaded = loaded
+        self.began = perf_counter()
+        self.scope: trio.CancelScope | None = None
+        self.is_stopped = False
+        self.awaiting = 0
+        self.waited_seconds = 0.0
+        self.waiters: dict[int, _Waiter] = {}
+        self._outcomes: tuple[PredecessorOutcome, ...] | None = None
+
+    def predecessors(self) -> tuple[PredecessorOutcome, ...]:
+        if self._outcomes is None:
+            self._outcomes = tuple(map(PredecessorOutcome, self.message.predecessors))
+        return self._outcomes
+
+    def arguments(self) -> tuple[tuple[object, ...], dict[str, Any]]:
+        """The arguments, with results in the place of tasks."""
+        if not self.message.arguments:
+            return (), {}
+        by_uid = {outcome.uid: outcome for outcome in self.predecessors()}
+        return decode_call(self.message.arguments, lambda uid: by_uid[uid].result)
+
+    def seconds(self) -> float:
+        """How long it has run, without the time it waited for other tasks."""
+        return perf_counter() - self.began - self.waited_seconds
+
+
+class _Waiter:
+    """Everybody in one attempt who waits for one task."""
+
+    __slots__ = ("event", "number", "outcome")
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.number = 0
+        self.outcome: TaskOutcome | None = None
+
+
+class AttemptRunner:
+    """One worker's attempts.
+
+    Args:
+        slots: how many run at once.
+        functions: where functions come from and how they are named.
+        send: takes reports to the coordinator, from any thread, without waiting.
+        nursery: where coroutine functions run.
+        uids: numbers for the tasks that tasks create.
+        registered: the names by which tasks may ask for functions.
+        loops: the names of all worker loops.
+        in_place: plain functions are called in the trio thread, not in threads of their own.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        functions: FunctionBook,
+        send: Callable[[Sequence[msgspec.Struct]], None],
+        nursery: trio.Nursery,
+        uids: Iterator[int],
+        registered: frozenset[str],
+        loops: frozenset[str],
+        worker_context: object = None,
+        in_place: bool = False,
+    ):
+        self.worker_context = worker_context
+        self._slots = Slots(slots)
+        self._functions = functions
+        self._send = send
+        self._nursery = nursery
+        self._uids = uids
+        self._registered = registered
+        self._loops = loops
+        self._in_place = in_place
+        self._token = trio.lowlevel.current_trio_token()
+        self._threads = FunctionThreads(self._run_and_go_on, "trio_actor_graph")
+        self._running: dict[int, RunningAttempt] = {}
+        self._reports: deque[msgspec.Struct] = deque()
+        self._flushed = perf_counter()
+        self._has_threads = trio.Event()
+
+    # ---- what the coordinator says (trio thread) --------------------------------------------
+
+    def handle(self, messages: Sequence[msgspec.Struct]) -> None:
+        """Take a batch of the coordinator's messages."""
+        self._slots.hold(m for m in messages if isinstance(m, RunAttempt))
+        for message in messages:
+            match message:
+                case RunAttempt():
+                    pass
+                case CancelAttempt(attempt_id):
+                    self._cancel(attempt_id)
+                case ReturnAttempts(count):
+                    self._report(AttemptsReturned(self._slots.take_last(count)))
+                case AwaitedEnded(attempt_id, outcome):
+                    self._tell(attempt_id, outcome)
+        self._begin_all()
+        if self._reports:
+            self._flush_soon()
+
+    async def watch_threads(self) -> None:
+        """Look after plain functions while any run: their time limits, their unsent reports."""
+        while True:
+            await self._has_threads.wait()
+            await trio.sleep(TICK_SECONDS)
+            if self._reports:
+                self.flush()
+            for running in list(self._running.values()):
+                self._check_time_limit(running)
+            if not self._threads.busy:
+                self._has_threads = trio.Event()
+
+    def flush(self) -> None:
+        """Send what has been reported; from any thread."""
+        self._flushed = perf_counter()
+        reports = self._reports
+        batch = []
+        try:
+            while True:
+                batch.append(reports.popleft())
+        except IndexError:
+            pass
+        if batch:
+            self._send(batch)
+
+    # ---- what tasks ask for (the thread of the task) ----------------------------------------
+
+    def create(self, attempt: RunningAttempt, call: Call, options: Options) -> tuple[int, str]:
+        """Report the creation of a task; return its uid and name."""
+        function = call.function
+        if isinstance(function, str):
+            self._check_known("function", function, self._registered)
+            what, number, is_async = function, function, False
+        else:
+            what, is_async = function_name(function), is_coroutine_function(function)
+            number = self._functions.identify(function)
+        if options.worker_loop is not None:
+            self._check_known("worker loop", options.worker_loop, self._loops)
+        name = options.name or what
+        arguments, inputs = encode_call(call.args, call.kwargs, f"task {name!r}")
+        uid = next(self._uids)
+        self._report(
+            CreateTask(
+                attempt.message.attempt_id,
+                uid,
+                number,
+                is_async,
+                name,
+                arguments,
+                inputs,
+                options.condition,
+                options.priority,
+                options.retries,
+                options.timeout_seconds,
+                options.worker_loop,
+            )
+        )
+        self._flush_in_time(attempt)
+        return uid, name
+
+    def add_predecessor(self, attempt: RunningAttempt, uid: int, condition: AnyCondition) -> None:
+        self._report(AddPredecessor(attempt.message.attempt_id, uid, condition))
+        self._flush_in_time(attempt)
+
+    def cancel_task(self, attempt: RunningAttempt, uid: int) -> None:
+        self._report(CancelTask(attempt.message.attempt_id, uid))
+        self._flush_in_time(attempt)
+
+    async def wait_for(self, attempt: RunningAttempt, uid: int, is_seen: bool) -> TaskOutcome:
+        """Wait until a task of the graph has ended; the slot is free meanwhile.
+
+        Several waits of one attempt at the same time give one slot back, and take it again when
+        the last of them is over: anything else could leave a nursery of waits without a slot.
+        """
+        attempt_id = attempt.message.attempt_id
+        if attempt_id not in self._running or attempt.scope is None:
+            raise GraphError(
+                "only a running async task can await the tasks it created; "
+                "a plain function can return one instead"
+            )
+        waiter = attempt.waiters.get(uid)
+        if waiter is None:
+            waiter = attempt.waiters[uid] = _Waiter()
+            self._report(AwaitTask(attempt_id, uid, is_seen))
+        waiter.number += 1
+        began = self._give_slot_back(attempt)
+        try:
+            await waiter.event.wait()
+        finally:
+            waiter.number -= 1
+            if not waiter.number and attempt.waiters.get(uid) is waiter:
+                del attempt.waiters[uid]
+                if waiter.outcome is None:
+                    self._report(StopAwaiting(attempt_id, uid))
+            await self._take_slot_again(attempt, began)
+        assert waiter.outcome is not None
+        return waiter.outcome
+
+    # ---- slots given back while waiting (trio thread) ---------------------------------------
+
+    def _give_slot_back(self, attempt: RunningAttempt) -> float:
+        attempt.awaiting += 1
+        if attempt.awaiting == 1:
+            self._slots.release()
+            self._begin_all()
+        self._flush_soon()
+        return perf_counter()
+
+    async def _take_slot_again(self, attempt: RunningAttempt, began: float) -> None:
+        attempt.awaiting -= 1
+        if attempt.awaiting:
+            return
+        granted = trio.Event()
+
+        def grant() -> None:
+            self._token.run_sync_soon(granted.set)
+
+        # A cancelled attempt waits its turn too, else its cleanup would run beyond the limit.
+        if not self._slots.return_to(grant):
+            with trio.CancelScope(shield=True):
+                await granted.wait()
+        attempt.waited_seconds += perf_counter() - began
+
+    def _tell(self, attempt_id: int, outcome: TaskOutcome) -> None:
+        running = self._running.get(attempt_id)
+        waiter = running.waiters.pop(outcome.uid, None) if running else None
+        if waiter is not None:
+            waiter.outcome = outcome
+            waiter.event.set()
+
+    # ---- beginning and ending ---------------------------------------------------------------
+
+    def _begin_all(self) -> None:
+        """Begin whatever there are slots for (trio thread)."""
+        while (message := self._slots.begin()) is not None:
+            self._start(self._begun(message))
+
+    def _begun(self, message: RunAttempt) -> RunningAttempt:
+        running = RunningAttempt(self, message, self._functions.load(message.function_id))
+        self._running[message.attempt_id] = running
+        return running
+
+    def _start(self, running: RunningAttempt) -> None:
+        """Set an attempt going that has its slot (trio thread)."""
+        if running.loaded.is_async or self._in_place:
+            running.scope = trio.CancelScope()
+            self._nursery.start_soon(self._run_async, running)
+        else:
+            self._threads.give(running)
+            self._has_threads.set()
+
+    async def _run_async(self, running: RunningAttempt) -> None:
+        scope = running.scope
+        assert scope is not None
+        limit = running.message.timeout_seconds
+        running.began = perf_counter()
+        if limit is not None:
+            scope.deadline = trio.current_time() + limit
+        current.set(CurrentTask(running))
+        report: msgspec.Struct | None = None
+        try:
+            with scope:
+                report = await self._call_async(running)
+        except BaseException as error:
+            if _has_cancelled(error):
+                raise  # the whole worker is being cancelled, not this attempt
+            report = AttemptFailed(
+                running.message.attempt_id,
+                describe_exception(error, frames_hidden=2),
+                running.seconds(),
+            )
+        if report is None and running.is_stopped:
+            report = AttemptStopped(running.message.attempt_id)
+        elif report is None:
+            seconds = running.seconds()
+            report = AttemptFailed(running.message.attempt_id, TimedOut(limit or 0.0), seconds)
+        self._end(running, report)
+        self._slots.release()
+        self._begin_all()
+        self._flush_soon()
+
+    async def _call_async(self, running: RunningAttempt) -> msgspec.Struct:
+        if running.loaded.failure is not None:
+            return self._failed(running, running.loaded.failure)
+        assert running.loaded.function is not None
+        args, kwargs = running.arguments()
+        value = running.loaded.function(*args, **kwargs)
+        if running.loaded.is_async:
+            value = await value
+        return self._succeeded(running, value)
+
+    def _run_and_go_on(self, running: RunningAttempt) -> RunningAttempt | None:
+        """Run a plain function in this thread, and find the next one to run in it."""
+        self._run_plain(running)
+        begin = self._slots.release_and_begin
+        while (message := begin()) is not None:
+            following = self._begun(message)
+            if not following.loaded.is_async:
+                self._flush_before(following.loaded)
+                return following
+            self._token.run_sync_soon(self._start, following)
+            begin = self._slots.begin
+        self.flush()
+        return None
+
+    def _run_plain(self, running: RunningAttempt) -> None:
+        token = current.set(CurrentTask(running))
+        running.began = perf_counter()
+        loaded = running.loaded
+        try:
+            if loaded.function is None:
+                assert loaded.failure is not None
+                report = self._failed(running, loaded.failure)
+            else:
+                args, kwargs = running.arguments()
+                report = self._succeeded(running, loaded.function(*args, **kwargs))
+        except BaseException as error:  # SystemExit and KeyboardInterrupt end the task only
+            report = self._failed(running, describe_exception(error, frames_hidden=1))
+        finally:
+            current.reset(token)
+        self._end(running, report)
+
+    def _end(self, running: RunningAttempt, report: msgspec.Struct) -> None:
+        del self._running[running.message.attempt_id]
+        self._report(report)
+
+    def _succeeded(self, running: RunningAttempt, value: object) -> msgspec.Struct:
+        attempt_id = running.message.attempt_id
+        seconds = running.seconds()
+        if isinstance(value, Task):
+            return AttemptReturnedTask(attempt_id, value.uid, seconds)
+        loaded = running.loaded
+        mean = loaded.mean_seconds
+        loaded.mean_seconds = seconds if mean is None else mean + 0.2 * (seconds - mean)
+        name = f"the result of task {running.message.name!r}"
+        return AttemptSucceeded(attempt_id, encode_value(value, name), seconds)
+
+    def _failed(self, running: RunningAttempt, failure: Raised) -> AttemptFailed:
+        return AttemptFailed(running.message.attempt_id, failure, running.seconds())
+
+    def _cancel(self, attempt_id: int) -> None:
+        if self._slots.drop(attempt_id):
+            self._report(AttemptStopped(attempt_id))
+            return
+        running = self._running.get(attempt_id)
+        if running is not None and running.scope is not None:
+            running.is_stopped = True
+            running.scope.cancel()
+
+    def _check_time_limit(self, running: RunningAttempt) -> None:
+        limit = running.message.timeout_seconds
+        if limit is None or running.scope is not None or running.is_stopped:
+            return
+        if running.seconds() > limit:
+            running.is_stopped = True
+            self._report(AttemptOverdue(running.message.attempt_id))
+            self.flush()
+
+    # ---- reports ----------------------------------------------------------------------------
+
+    def _report(self, report: msgspec.Struct) -> None:
+        self._reports.append(report)
+
+    def _flush_before(self, following: LoadedFunction) -> None:
+        """Send before beginning what may take long, or when reports have waited long enough."""
+        mean = following.mean_seconds
+        is_short = mean is not None and mean < SHORT_SECONDS
+        if not is_short or perf_counter() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def _flush_in_time(self, attempt: RunningAttempt) -> None:
+        if attempt.scope is not None:
+            self._flush_soon()
+        elif perf_counter() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def _flush_soon(self) -> None:
+        """Send once the trio tasks that can run now have run, all their reports together."""
+        self._token.run_sync_soon(self.flush, idempotent=True)
+
+    @staticmethod
+    def _check_known(kind: str, name: str, known: frozenset[str]) -> None:
+        if name not in known:
+            names = ", ".join(map(repr, sorted(known))) or "none"
+            raise GraphError(f"unknown {kind} {name!r}: there are {names}")
+
+
+def _has_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_has_cancelled, error.exceptions))
+    return isinstance(error, trio.Cancelled)

@@ -1,0 +1,111 @@
+"""The slots of a worker and the attempts it holds: who may begin, decided under one lock.
+
+Two kinds of threads take from here, the one that runs trio and those that run plain functions, so
+that a plain function's thread can go from one attempt to the next without asking trio. The number of
+attempts that hold a slot never exceeds the number of slots.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from trio_actor_graph.messages import RunAttempt
+
+
+class Slots:
+    """Attempts not begun, by priority and then order of arrival, and free slots.
+
+    An attempt that gave its slot back while it waited comes before all that have not begun.
+    """
+
+    def __init__(self, slots: int):
+        self._lock = threading.Lock()
+        self._free = slots
+        self._unbegun: dict[int, RunAttempt] = {}
+        self._order: list[tuple[int, int, int]] = []  # a heap: (-priority, arrival, attempt id)
+        self._arrivals = 0
+        self._returning: deque[Callable[[], None]] = deque()
+
+    def hold(self, attempts: Iterable[RunAttempt]) -> None:
+        with self._lock:
+            for attempt in attempts:
+                self._arrivals += 1
+                self._unbegun[attempt.attempt_id] = attempt
+                entry = (-attempt.priority, self._arrivals, attempt.attempt_id)
+                heapq.heappush(self._order, entry)
+
+    def begin(self) -> RunAttempt | None:
+        """Take a slot for the next attempt; None if there is no slot or no attempt."""
+        with self._lock:
+            if self._free <= 0:
+                return None
+            attempt = self._pop()
+            if attempt is not None:
+                self._free -= 1
+            return attempt
+
+    def release(self) -> None:
+        """Give a slot back: to one who waits to return, else to whoever begins next."""
+        with self._lock:
+            granted = self._returning.popleft() if self._returning else None
+            if granted is None:
+                self._free += 1
+        if granted is not None:
+            granted()
+
+    def release_and_begin(self) -> RunAttempt | None:
+        """`release` and `begin` in one: the way of a thread from one attempt to the next."""
+        with self._lock:
+            if not self._returning:
+                attempt = self._pop()
+                if attempt is None:
+                    self._free += 1
+                return attempt
+        self.release()
+        return self.begin()
+
+    def return_to(self, granted: Callable[[], None]) -> bool:
+        """Take a slot again; if there is none, `granted` is called (from any thread) with one.
+
+        Returns:
+            True if the slot is taken already, and `granted` will not be called.
+        """
+        with self._lock:
+            if self._free > 0:
+                self._free -= 1
+                return True
+            self._returning.append(granted)
+            return False
+
+    def forget(self, granted: Callable[[], None]) -> bool:
+        """Take back a `return_to`; False if the slot was granted already."""
+        with self._lock:
+            try:
+                self._returning.remove(granted)
+            except ValueError:
+                return False
+            return True
+
+    def drop(self, attempt_id: int) -> bool:
+        """Forget an attempt that has not begun; False if there is none."""
+        with self._lock:
+            return self._unbegun.pop(attempt_id, None) is not None
+
+    def take_last(self, number: int) -> tuple[int, ...]:
+        """Remove up to `number` attempts that have not begun, from the end of the order."""
+        with self._lock:
+            order = sorted(entry for entry in self._order if entry[2] in self._unbegun)
+            taken = tuple(entry[2] for entry in order[max(0, len(order) - number) :])
+            for attempt_id in taken:
+                del self._unbegun[attempt_id]
+            return taken
+
+    def _pop(self) -> RunAttempt | None:
+        while self._order:
+            attempt = self._unbegun.pop(heapq.heappop(self._order)[2], None)
+            if attempt is not None:
+                return attempt
+        return None

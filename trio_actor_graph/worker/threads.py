@@ -1,0 +1,52 @@
+"""Threads for plain functions: one per slot at most, started when first needed, kept.
+
+They are our own and not trio's, because an attempt must not cost a hop through the event loop in
+each direction: a thread takes the next attempt itself and answers straight to the link.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+W = TypeVar("W")
+
+
+class FunctionThreads(Generic[W]):
+    """Idle threads wait here for work.
+
+    Args:
+        run: does one piece of work and returns the next, or None when there is none.
+        name: what the threads are called.
+    """
+
+    def __init__(self, run: Callable[[W], W | None], name: str):
+        self._run = run
+        self._name = name
+        self._idle: list[SimpleQueue[W | None]] = []
+        self._started = 0
+
+    @property
+    def busy(self) -> int:
+        """How many threads are at work."""
+        return self._started - len(self._idle)
+
+    def give(self, work: W) -> None:
+        """Have an idle thread, or a new one, do the work."""
+        try:
+            self._idle.pop().put(work)
+        except IndexError:
+            self._started += 1
+            name = f"{self._name}-{self._started}"
+            threading.Thread(target=self._serve, args=(work,), name=name, daemon=True).start()
+
+    def _serve(self, first: W) -> None:
+        inbox: SimpleQueue[W | None] = SimpleQueue()
+        work: W | None = first
+        while work is not None:
+            while work is not None:
+                work = self._run(work)
+            self._idle.append(inbox)
+            work = inbox.get()
