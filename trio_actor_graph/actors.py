@@ -1,27 +1,27 @@
 """Spawning, watching and ending one tractor actor: the only file that imports tractor.
 
-tractor gives us processes that start, report to their parent and carry an error home as text. What it
-does not give is told in one sentence each, because every function below answers one of them.
+tractor gives us processes that start, report to their parent and carry an error home as text. What
+it does not give is told in one sentence each, because every function below answers one of them.
 
-- It does not report that an actor's process has died: calls on it wait for ever. So the *process* is
-  watched, and its end cancels whatever waits on tractor.
-- Leaving its nursery while the child is alive and deaf waits for ever, and cancelling it takes 0.5 to 4
-  seconds. So each actor has a nursery of its own, which is only ever left in the ordinary way and after
-  the process has ended: `run_actor` shields all of tractor from cancellation, and answers a
-  cancellation with SIGKILL.
-- An actor is started without its process being shown before it has connected back. So `open_process`,
-  as tractor's spawning module sees it, is replaced by one that tells us, and that also gives
-  the child a session, an environment and no stdin.
+- It does not report that an actor's process has died: calls on it wait for ever. So the *process*
+  is watched, and its end cancels whatever waits on tractor.
+- Leaving its nursery while the child is alive and deaf waits for ever, and cancelling it takes 0.5
+  to 4 seconds. So each actor has a nursery of its own, which is only ever left in the ordinary way
+  and after the process has ended: `run_actor` shields all of tractor from cancellation, and answers
+  a cancellation with SIGKILL.
+- An actor is started without its process being shown before it has connected back. So
+  `open_process`, as tractor's spawning module sees it, is replaced by one that tells us, and that
+  also gives the child a session, an environment and no stdin.
 - It runs the program's `__main__` again in every child, and on 0.1.0a5 a failure there ends the
   whole runtime. Our workers need no `__main__`, so they get none.
-- There is one runtime per process, at an address that all programs of a machine share by default, and
-  whoever opened it must not leave before the others. So it lives in a system task of trio, at an
-  address of its own, from the first user to the last, and no user's cancellation reaches it.
-- It changes process-wide settings (logging, `breakpoint`, warnings) and leaves some of them. They are
-  put back at once.
+- There is one runtime per process, at an address that all programs of a machine share by default,
+  and whoever opened it must not leave before the others. So it lives in a system task of trio, at
+  an address of its own, from the first user to the last, and no user's cancellation reaches it.
+- It changes process-wide settings (logging, `breakpoint`, warnings) and leaves some of them. They
+  are put back at once.
 
-Two versions are supported: the release 0.1.0a5, and git main, which needs Python 3.13. They differ in
-what is marked by `_IS_MAIN`.
+Two versions are supported: the release 0.1.0a5, and git main, which needs Python 3.13. They differ
+in what is marked by `_IS_MAIN`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import trio
 
@@ -69,6 +70,12 @@ class ActorRuntimeError(TrioActorGraphError):
 
     On tractor 0.1.0a5 any local user can do the former by a malformed message to its port.
     """
+
+
+class _TaskStatus(Protocol):
+    """What `nursery.start` hands to a task; trio 0.23 does not export its type."""
+
+    def started(self, value: ActorProcess, /) -> None: ...
 
 
 class ActorEnd(NamedTuple):
@@ -115,8 +122,8 @@ class ActorProcess:
         assert self._process.returncode is not None
         return self._process.returncode
 
-    async def _watch(self) -> None:
-        """Waits for the process and ends what is left of its group.
+    async def watch(self) -> None:
+        """Waits for the process and ends what is left of its group; for `run_actor`, once.
 
         The id of the group is ours only until the status of the process has been collected.
         """
@@ -139,13 +146,13 @@ async def run_actor(
     *,
     module: str,
     environment: Mapping[str, str],
-    task_status: trio.TaskStatus[ActorProcess] = trio.TASK_STATUS_IGNORED,
+    task_status: _TaskStatus = trio.TASK_STATUS_IGNORED,
 ) -> ActorEnd:
     """Runs one actor for its whole life and returns how it ended; meant for `nursery.start`.
 
     Started is reported with the `ActorProcess` as soon as the process exists, long before it can do
-    anything. The caller limits the time to start by `ActorProcess.kill`. Cancelling kills the process
-    and waits for its end, which takes some 10 ms in any phase.
+    anything. The caller limits the time to start by `ActorProcess.kill`. Cancelling kills the
+    process and waits for its end, which takes some 10 ms in any phase.
 
     Args:
         name: the actor's name; a random suffix is added.
@@ -176,7 +183,7 @@ class _Life:
         name: str,
         module: str,
         environment: Mapping[str, str],
-        task_status: trio.TaskStatus[ActorProcess],
+        task_status: _TaskStatus,
     ) -> None:
         self._name = f"{name}-{secrets.token_hex(4)}"
         self._module = module
@@ -201,7 +208,7 @@ class _Life:
             with self._talking:
                 try:
                     await self._talk(actors)
-                except Exception as error:  # noqa: BLE001 - any of them means that this life is over
+                except Exception as error:  # noqa: BLE001 - any ends this life
                     self._error = _remote_error_text(error)
             # Only now may the nursery be left: its child is gone, so that takes no time.
             self._kill()
@@ -240,7 +247,7 @@ class _Life:
 
     @trio.lowlevel.enable_ki_protection
     async def _watch(self, process: ActorProcess) -> None:
-        await process._watch()
+        await process.watch()
         self._talking.cancel()
 
     def _kill(self) -> None:
@@ -259,8 +266,8 @@ async def _wait_pidfd(descriptor: int) -> None:
 def _remote_error_text(error: Exception) -> str | None:
     """Returns the text of what was raised in the actor; None when only the connection is gone."""
     if isinstance(error, tractor.RemoteActorError):
-        text = error.tb_str if _IS_MAIN else error.msgdata.get("tb_str")  # type: ignore[attr-defined]
-        return str(text or error)
+        remote: Any = error
+        return str((remote.tb_str if _IS_MAIN else remote.msgdata.get("tb_str")) or error)
     if isinstance(error, (trio.ClosedResourceError, trio.BrokenResourceError)):
         return None
     if isinstance(error, getattr(tractor, "TransportClosed", ())):
@@ -269,10 +276,10 @@ def _remote_error_text(error: Exception) -> str | None:
 
 
 def close_actor_listener() -> None:
-    """Closes the port on which this process's actor listens; for workers, which nobody needs to call.
+    """Closes the port on which this process's actor listens; for workers.
 
-    On 0.1.0a5 it is open to every local user. The runtime would take the lack of a listener for the end
-    of the actor, except while a function called in it is running.
+    Nobody needs it, and on 0.1.0a5 it is open to every local user. The runtime would take the lack
+    of a listener for the end of the actor, except while a function called in it is running.
     """
     close = getattr(tractor.current_actor(), "cancel_server", None)
     if close is not None:
@@ -285,11 +292,11 @@ def close_actor_listener() -> None:
 def _child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Returns a child's environment: ours, `extra`, and what its start needs.
 
-    The child finds modules where we do, whatever way we were told. Its interpreter is not to speak of
-    tractor's deprecations (our entries come last, so they win, and concern nothing else), and pdb++,
-    which 0.1.0a5 brings along, is not to replace pdb.
+    The child finds modules where we do, whatever way we were told. Its interpreter is not to speak
+    of tractor's deprecations (our entries come last, so they win, and concern nothing else), and
+    pdb++, which 0.1.0a5 brings along, is not to replace pdb.
     """
-    path = [entry or os.getcwd() for entry in sys.path if not entry.endswith(_PDBPP_FOLDER)]
+    path = [entry or str(Path.cwd()) for entry in sys.path if not entry.endswith(_PDBPP_FOLDER)]
     ignored = [f"ignore:{message}" for message in _NOISE]
     changed = {
         "PYTHONPATH": os.pathsep.join(path),
@@ -315,8 +322,8 @@ class _SpawnRequest:
         self.failure: OSError | None = None
 
 
-# Set around our calls of `start_actor`, and inherited by the task that tractor spawns in. Actors that
-# the program starts itself have no request, and nothing changes for them.
+# Set around our calls of `start_actor`, and inherited by the task that tractor spawns in. Actors
+# that the program starts itself have no request, and nothing changes for them.
 _spawn_request: contextvars.ContextVar[_SpawnRequest | None] = contextvars.ContextVar(
     "spawn_request", default=None
 )
@@ -335,19 +342,20 @@ class _Overlay:
 
 def _install_spawn_hooks() -> None:
     """Puts our `open_process` in front of trio's, for tractor's spawning module alone; once."""
-    spawning = sys.modules["tractor.spawn._trio" if _IS_MAIN else "tractor._spawn"]
+    spawning: Any = sys.modules["tractor.spawn._trio" if _IS_MAIN else "tractor._spawn"]
     if isinstance(spawning.trio, _Overlay):
         return
     spawning.trio = _Overlay(trio, lowlevel=_Overlay(trio.lowlevel, open_process=_open_process))
     if not _IS_MAIN:
         # Where 0.1.0a5 looks up what the child shall run as its `__main__`.
-        actor_module = sys.modules["tractor._actor"]
-        fixup = actor_module._mp_fixup_main
+        actor_module: Any = sys.modules["tractor._actor"]
+        find_main = actor_module._mp_fixup_main._mp_figure_out_main
+
+        def find_main_unless_ours() -> dict[str, str]:
+            return find_main() if _spawn_request.get() is None else {}
+
         actor_module._mp_fixup_main = _Overlay(
-            fixup,
-            _mp_figure_out_main=lambda: (
-                {} if _spawn_request.get() else fixup._mp_figure_out_main()
-            ),
+            actor_module._mp_fixup_main, _mp_figure_out_main=find_main_unless_ours
         )
 
 
@@ -375,11 +383,11 @@ async def _open_process(command: list[str], **options: Any) -> trio.Process:
 
 @contextlib.asynccontextmanager
 @trio.lowlevel.enable_ki_protection
-async def open_actor_runtime() -> AsyncIterator[None]:
+async def open_actor_runtime() -> AsyncGenerator[None]:
     """Keeps tractor's runtime open in this process, joining one that is there.
 
-    Any number of users may come and leave in any order. A runtime that the program has opened itself
-    is used as it is.
+    Any number of users may come and leave in any order. A runtime that the program has opened
+    itself is used as it is.
 
     Raises:
         ActorRuntimeError: the runtime ended under us; the body was cancelled.
@@ -400,7 +408,7 @@ async def open_actor_runtime() -> AsyncIterator[None]:
         runtime.users.discard(user)
         await runtime.leave()
     if runtime.failure is not None:
-        raise ActorRuntimeError(f"the actor runtime ended: {runtime.failure!r}") from runtime.failure
+        raise ActorRuntimeError(f"it has ended: {runtime.failure!r}") from runtime.failure
 
 
 class _Runtime:
@@ -455,13 +463,13 @@ class _Runtime:
                     await self._unused.wait()
         except trio.Cancelled:  # the program's trio.run is over
             raise
-        except BaseException as error:  # noqa: BLE001 - raised in the users; here it would crash trio
+        except BaseException as error:  # noqa: BLE001 - here it would crash trio
             self.failure = error
         finally:
             self._end()
 
     @contextlib.contextmanager
-    def _addresses(self) -> Iterator[dict[str, Any]]:
+    def _addresses(self) -> Generator[dict[str, Any]]:
         """Yields where the runtime listens: where no other program looks, nor another user can."""
         if not _IS_MAIN:
             yield {"arbiter_addr": (self.host, 0)}
@@ -503,7 +511,7 @@ async def _join_runtime() -> _Runtime:
 
 
 @contextlib.asynccontextmanager
-async def _open_root_actor(addresses: dict[str, Any]) -> AsyncIterator[None]:
+async def _open_root_actor(addresses: dict[str, Any]) -> AsyncGenerator[None]:
     with _logger_silenced():
         async with contextlib.AsyncExitStack() as stack:
             with _settings_kept():
@@ -517,7 +525,7 @@ async def _open_root_actor(addresses: dict[str, Any]) -> AsyncIterator[None]:
 
 
 def _child_addresses(name: str) -> dict[str, Any]:
-    """Returns where a child listens. On git main a child without an address leaves a socket file."""
+    """Returns where a child listens; on git main one that is not told leaves a socket file."""
     if not _IS_MAIN:
         host = _runtime.host if _runtime is not None else _random_loopback_host()
         return {"bind_addr": (host, 0)}
@@ -536,7 +544,7 @@ def _forget_life(name: str) -> None:
     """Removes what the end of an actor leaves: on git main, the socket of one that was killed."""
     if _IS_MAIN and _runtime is not None:
         with contextlib.suppress(OSError):
-            os.unlink(os.path.join(*_child_socket(_runtime, name)))
+            Path(*_child_socket(_runtime, name)).unlink()
 
 
 def _random_loopback_host() -> str:
@@ -553,11 +561,11 @@ _SILENT = logging.CRITICAL + 1
 
 
 @contextlib.contextmanager
-def _logger_silenced() -> Iterator[None]:
+def _logger_silenced() -> Generator[None]:
     """Keeps tractor's logger from writing, unless the program has set its level.
 
-    It would log a page at ERROR for each exception in an actor, and a line at CRITICAL for each actor
-    killed: both are our business, and reported by us.
+    It would log a page at ERROR for each exception in an actor, and a line at CRITICAL for each
+    actor killed: both are our business, and reported by us.
     """
     logger = logging.getLogger("tractor")
     nothing = logging.NullHandler()  # with no handler at all, logging writes to stderr by itself
@@ -573,7 +581,7 @@ def _logger_silenced() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _settings_kept() -> Iterator[None]:
+def _settings_kept() -> Generator[None]:
     """Undoes what opening the runtime does to logging and to `breakpoint()`."""
     logger = logging.getLogger("tractor")
     level, handlers = logger.level, list(logger.handlers)
@@ -591,19 +599,19 @@ def _settings_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deprecations_ignored() -> Iterator[None]:
-    """Ignores that 0.1.0a5 uses trio.MultiError on its error paths, where it may be made an error."""
+def _deprecations_ignored() -> Generator[None]:
+    """Keeps the error paths of 0.1.0a5, which use trio.MultiError, from warning or failing."""
     if _IS_MAIN:
         yield
         return
-    before = list(warnings.filters)
-    warnings.filterwarnings(
-        "ignore", category=trio.TrioDeprecationWarning, module=r"tractor\.|trio\._abc"
-    )
-    ours = warnings.filters[0]
+    filters: Any = warnings.filters
+    before = list(filters)
+    warnings.filterwarnings("ignore", message=r"trio\.MultiError", module=r"tractor\.|trio\._abc")
+    ours = filters[0]
     try:
         yield
     finally:
         # Not the whole list, which others may have changed meanwhile.
-        if ours not in before and ours in warnings.filters:
-            warnings.filters.remove(ours)  # type: ignore[attr-defined]
+        filters = warnings.filters  # `catch_warnings` puts a copy in its place
+        if ours not in before and ours in filters:
+            filters.remove(ours)

@@ -1,4 +1,4 @@
-"""Pickling by value what cannot be pickled by name. Apart, because cloudpickle takes 20 ms to import."""
+"""Pickling by value what cannot be pickled by name. Apart, as cloudpickle takes 20 ms to import."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import cloudpickle
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """cloudpickle, which knows modules only by their exact type; trio 0.23's is a subclass of that."""
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """cloudpickle, taught that modules of a subclass of ModuleType, as trio 0.23's, are modules."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, ModuleType) and sys.modules.get(obj.__name__) is obj:

@@ -81,9 +81,7 @@ def check_options(
         raise GraphError(f"timeout_seconds must be a positive number, not {timeout_seconds!r}")
     if worker_loop is not None and not isinstance(worker_loop, str):
         raise GraphError(f"worker_loop must be the name of a worker loop, not {worker_loop!r}")
-    return Options(
-        as_condition(waits_on), name, priority, retries, timeout_seconds, worker_loop
-    )
+    return Options(as_condition(waits_on), name, priority, retries, timeout_seconds, worker_loop)
 
 
 def _is_positive(value: object) -> bool:

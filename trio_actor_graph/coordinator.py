@@ -1,9 +1,9 @@
 """The coordinator: the one owner of graphs, results and workers.
 
-Whatever happens arrives here as a plain call: from handles in the app, from engines, from the clock.
-Each call tells the pure core (`graph.scheduler`) and wakes the coordinator's task, which runs the
-commands that have piled up since, in one `match`, and sends each worker one frame. All of it is
-synchronous code in one thread, so there are no locks and nothing is seen half done.
+Whatever happens arrives here as a plain call: from handles in the app, from engines, from the
+clock. Each call tells the pure core (`graph.scheduler`) and wakes the coordinator's task, which
+runs the commands that have piled up since, in one `match`, and sends each worker one frame. All of
+it is synchronous code in one thread, so there are no locks and nothing is seen half done.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Coordinator:
         self._asked: set[tuple[int, int]] = set()  # (attempt id, uid) whose result is awaited
         self._outgoing: dict[int, list[msgspec.Struct]] = {}
         self._wake = trio.Event()
-        self._sleep = trio.CancelScope()  # its deadline is when the core next wants to be asked
+        self._alarm = trio.CancelScope()  # its deadline is when the core next wants to be asked
         self._workers_changed = trio.Event()
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._is_closed = False
@@ -106,7 +106,7 @@ class Coordinator:
             name: for people; by default "graph-N".
             on_failure: what a failure does that no `completed` condition and no `result()` has
                 seen. "raise": leaving raises an ExceptionGroup of them. "continue": they stay on
-                their tasks. "cancel": the first one cancels the graph and the body, then as "raise".
+                their tasks. "cancel": the first one cancels graph and body, and then as "raise".
 
         Raises:
             GraphError: the coordinator has been closed, or `on_failure` is none of these.
@@ -325,10 +325,10 @@ class Coordinator:
         arguments: bytes,
         inputs: Iterable[int],
         options: Options,
-        is_async: bool | None = None,
+        is_async: bool = False,
     ) -> TaskRecord:
-        if is_async is None:
-            is_async = entry.function is not None and is_coroutine_function(entry.function)
+        if entry.function is not None:
+            is_async = is_coroutine_function(entry.function)
         spec = TaskSpec(
             name,
             entry.function_id,
@@ -352,30 +352,34 @@ class Coordinator:
         self._wake.set()
 
     async def run(self) -> None:
-        """Run commands whenever there are some, or a deadline of the core has come."""
+        """Run commands whenever there are some."""
         while True:
-            with self._sleep:
-                await self._wake.wait()
-            self._sleep = trio.CancelScope()
+            await self._wake.wait()
             self._wake = trio.Event()
+            self._run_commands()
+
+    async def watch_deadlines(self) -> None:
+        """Ask the core again when a deadline of its own has come."""
+        while True:
+            with self._alarm:
+                await trio.sleep(math.inf)
+            deadline = self._scheduler.next_deadline()
+            self._alarm = trio.CancelScope(deadline=math.inf if deadline is None else deadline)
             self._run_commands()
 
     def _run_commands(self) -> None:
         scheduler = self._scheduler
-        while True:
-            scheduler.settle(trio.current_time())
-            commands = scheduler.take_commands()
-            if not commands:
-                break
-            for command in commands:
-                self._run_command(command)
+        scheduler.settle(trio.current_time())
+        for command in scheduler.take_commands():
+            self._run_command(command)
         outgoing, self._outgoing = self._outgoing, {}
         for worker_id, batch in outgoing.items():
             worker = scheduler.workers.get(worker_id)
             if worker is not None:
                 self._engine(worker.loop).send(worker_id, batch)
         deadline = scheduler.next_deadline()
-        self._sleep.deadline = math.inf if deadline is None else deadline
+        if deadline is not None and deadline < self._alarm.deadline:
+            self._alarm.deadline = deadline
         for graph in tuple(self._draining):
             if not self._has_attempts(graph):
                 self._draining.pop(graph).set()
@@ -474,6 +478,7 @@ class Coordinator:
             nursery.start_soon(self._processes.run)
             nursery.start_soon(self._local.run)
             nursery.start_soon(self.run)
+            nursery.start_soon(self.watch_deadlines)
 
     async def start_workers(self) -> None:
         """Start every worker and wait until all are ready.
@@ -541,7 +546,7 @@ async def open_coordinator(
     async def serve(nursery: trio.Nursery) -> None:
         try:
             await coordinator.serve()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  it is raised below, in the user's task
             crash.append(error)
             nursery.cancel_scope.cancel()
 
@@ -554,7 +559,7 @@ async def open_coordinator(
                 await coordinator.start_workers()
             yield coordinator
             await coordinator.stop()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  it is raised below, whatever it is
             body_error = error
         coordinator.close()
         nursery.cancel_scope.cancel()

@@ -1,18 +1,18 @@
 """Every error this package raises, by who has to act on it.
 
-    TrioActorGraphError
-    ├── GraphError             the caller: wrong use, refused before anything changed
-    │   └── CycleError         the caller: tasks that would wait on each other for ever
-    ├── GraphStalled           the caller: a graph in which nothing can run any more
-    ├── TaskFailed             the task: its function raised
-    │   ├── TaskTimeout        the task: it ran longer than `timeout_seconds`
-    │   └── WorkerLost         the machinery: its process died under it, too often
-    ├── TaskSkipped            a task before it: its scheduling condition can no longer hold
-    ├── TaskCancelled          whoever cancelled it
-    ├── WorkerStartError       the worker loop: its import or `setup` failed
-    ├── PayloadError           the value: it cannot travel between processes
-    ├── ProtocolError          the peer: what came over a link is not a frame of messages
-    └── InternalError          ourselves: please report it
+TrioActorGraphError
+├── GraphError             the caller: wrong use, refused before anything changed
+│   └── CycleError         the caller: tasks that would wait on each other for ever
+├── GraphStalled           the caller: a graph in which nothing can run any more
+├── TaskFailed             the task: its function raised
+│   ├── TaskTimeout        the task: it ran longer than `timeout_seconds`
+│   └── WorkerLost         the machinery: its process died under it, too often
+├── TaskSkipped            a task before it: its scheduling condition can no longer hold
+├── TaskCancelled          whoever cancelled it
+├── WorkerStartError       the worker loop: its import or `setup` failed
+├── PayloadError           the value: it cannot travel between processes
+├── ProtocolError          the peer: what came over a link is not a frame of messages
+└── InternalError          ourselves: please report it
 """
 
 from __future__ import annotations

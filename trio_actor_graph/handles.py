@@ -26,7 +26,7 @@ from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.graph.stories import explain, is_failure_seen, skip_cause, unseen_failures
 from trio_actor_graph.outcome import outcome_error
 from trio_actor_graph.results import ResultStore
-from trio_actor_graph.task import R, Task, TaskCreator
+from trio_actor_graph.task import R_co, Task, TaskCreator
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
@@ -172,11 +172,8 @@ class TaskGraph(TaskCreator):
             event.set()
         for watcher in self._watchers:
             watcher.tell(task)
-        if task.state == "failed" and self._on_failure == "cancel" and not self._has_failed:
-            if event is None and not is_failure_seen(task):
-                self._has_failed = True
-                self._coordinator.cancel_graph(self.record)
-                self._body.cancel()
+        if task.state == "failed" and self._on_failure == "cancel" and event is None:
+            self._cancel_on_failure(task)
 
     def on_ended(self) -> None:
         ended, self._ended = self._ended, trio.Event()
@@ -186,6 +183,12 @@ class TaskGraph(TaskCreator):
 
     def on_stuck(self, story: str) -> None:
         self._stall_story = story
+
+    def _cancel_on_failure(self, task: TaskRecord) -> None:
+        if not self._has_failed and not is_failure_seen(task):
+            self._has_failed = True
+            self._coordinator.cancel_graph(self.record)
+            self._body.cancel()
 
     def _create(self, call: Call, options: Options) -> Task[Any]:
         self._check_open()
@@ -214,7 +217,7 @@ class TaskGraph(TaskCreator):
         ) from cause
 
 
-class OwnedTask(Task[R]):
+class OwnedTask(Task[R_co]):
     """A task, held in the app."""
 
     __slots__ = ("_graph", "_record")
@@ -252,14 +255,14 @@ class OwnedTask(Task[R]):
         successors = dict.fromkeys(gate.task for gate in self._record.successors)
         return tuple(OwnedTask(self._graph, task) for task in successors)
 
-    async def result(self) -> R:
+    async def result(self) -> R_co:
         await self._graph.wait_ended(self._record)
         return self.result_nowait()
 
     async def wait(self) -> None:
         await self._graph.wait_ended(self._record)
 
-    def result_nowait(self) -> R:
+    def result_nowait(self) -> R_co:
         record = self._record
         if not record.is_ended:
             raise GraphError(f"{record.label} has no result yet: it is {record.state!r}")
@@ -267,7 +270,7 @@ class OwnedTask(Task[R]):
         error = self._graph.error(record)
         if error is not None:
             raise error
-        value: R = self._graph.results.value(record)
+        value: R_co = self._graph.results.value(record)
         return value
 
     def cancel(self) -> None:

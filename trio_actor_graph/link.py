@@ -1,9 +1,9 @@
 """Frames of messages over a connected stream socket: the traffic between coordinator and worker.
 
-A frame is four bytes of length, big-endian, and a msgpack array of messages. Sending never waits: it
-hands the bytes to the kernel at once, from whichever thread has them, and what the kernel will not
-take yet is kept in order and drained by a trio task. That saves a switch of tasks or threads for
-every message there and back, which is most of what a small task costs.
+A frame is four bytes of length, big-endian, and a msgpack array of messages. Sending never waits:
+it hands the bytes to the kernel at once, from whichever thread has them, and what the kernel will
+not take yet is kept in order and drained by a trio task. That saves a switch of tasks or threads
+for every message there and back, which is most of what a small task costs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -98,9 +98,10 @@ class Link(Generic[M]):
     def __init__(self, stream: trio.SocketStream, kind: Any):
         self._stream = stream
         self._reader: FrameReader[M] = FrameReader(kind)
-        # A second descriptor for the same socket, to send from any thread without waiting.
+        # A second descriptor for the same socket, to use it from any thread without waiting.
         self._socket = socket.fromfd(stream.socket.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.setblocking(False)
+        self._descriptor = self._socket.fileno()
         self._lock = threading.Lock()
         self._unsent: deque[memoryview] = deque()
         self._has_unsent = trio.Event()
@@ -116,20 +117,25 @@ class Link(Generic[M]):
             with self._lock:
                 self._send(frame)
 
-    async def receive(self) -> AsyncIterator[list[M]]:
+    async def receive(self) -> AsyncGenerator[list[M], None]:
         """Whatever has arrived, batch by batch, until the peer closes its end.
 
         Raises:
             ProtocolError: the peer does not speak the protocol.
         """
+        # The socket itself, not the stream: after a read that emptied it, asking it once more, as
+        # the stream does, would cost a system call for each message there and back.
         while True:
             try:
-                data = await self._stream.receive_some(READ_BYTES)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await trio.lowlevel.wait_readable(self._descriptor)
+                data = self._socket.recv(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError):
                 return
             if not data:
                 return
-            if messages := self._reader.feed(bytes(data)):
+            if messages := self._reader.feed(data):
                 yield messages
 
     async def drain(self) -> None:
@@ -138,7 +144,7 @@ class Link(Generic[M]):
             await self._has_unsent.wait()
             self._has_unsent = trio.Event()
             while self._unsent:
-                await trio.lowlevel.wait_writable(self._socket)
+                await trio.lowlevel.wait_writable(self._descriptor)
                 with self._lock:
                     self._push()
 
@@ -149,6 +155,7 @@ class Link(Generic[M]):
 
     async def aclose(self) -> None:
         self._is_broken = True
+        trio.lowlevel.notify_closing(self._descriptor)
         self._socket.close()
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stream)

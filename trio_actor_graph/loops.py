@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from trio_actor_graph.calls import AnyFunction, function_name
 from trio_actor_graph.errors import GraphError
@@ -45,7 +45,9 @@ class WorkerLoop:
             raise GraphError(f"a worker loop's name must be a non-empty string, not {self.name!r}")
         where = f"worker loop {self.name!r}"
         if not _is_integer(self.processes) or self.processes < 0:
-            raise GraphError(f"{where}: processes must be an integer from 0, not {self.processes!r}")
+            raise GraphError(
+                f"{where}: processes must be an integer from 0, not {self.processes!r}"
+            )
         if self.concurrency is not None:
             if not _is_integer(self.concurrency) or self.concurrency < 1:
                 raise GraphError(
@@ -83,7 +85,8 @@ def as_worker_loops(
     if worker_loops is None:
         worker_loops = ()
     elif isinstance(worker_loops, Mapping):
-        worker_loops = [WorkerLoop(name, concurrency=n) for name, n in worker_loops.items()]
+        limits = cast("Mapping[str, int]", worker_loops)
+        worker_loops = [WorkerLoop(name, concurrency=n) for name, n in limits.items()]
     elif isinstance(worker_loops, (str, WorkerLoop)) or not isinstance(worker_loops, Iterable):
         raise GraphError(f"worker_loops must be an iterable of WorkerLoop, not {worker_loops!r}")
     loops: dict[str, WorkerLoop] = {}
@@ -110,7 +113,7 @@ def as_registered(
         return {}
     if isinstance(functions, Mapping):
         named = list(functions.items())
-    elif isinstance(functions, str) or not isinstance(functions, Iterable):
+    elif not isinstance(functions, Iterable):
         raise GraphError(f"functions must be an iterable or a mapping, not {functions!r}")
     else:
         named = [(function_name(function), function) for function in functions]

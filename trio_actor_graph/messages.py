@@ -1,13 +1,13 @@
 """The messages that cross between the coordinator and a worker, all of them.
 
-Tagged msgspec structs as arrays: half a microsecond each way, and an unknown tag, a missing field or a
-wrong type is a decoding error, never a guess. A frame is a list of them; order within a frame and
-between frames of one link is the order in which things happened.
+Tagged msgspec structs as arrays: half a microsecond each way, and an unknown tag, a missing field
+or a wrong type is a decoding error, never a guess. A frame is a list of them; order within a frame
+and between frames of one link is the order in which things happened.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import msgspec
 
@@ -119,7 +119,7 @@ class AttemptFailed(msgspec.Struct, frozen=True, tag=23, array_like=True, gc=Fal
     """A function raised, or ran into its time limit."""
 
     attempt_id: int
-    failure: Union[Raised, TimedOut]
+    failure: Raised | TimedOut
     seconds: float
 
 
@@ -159,12 +159,12 @@ class CreateTask(msgspec.Struct, frozen=True, tag=28, array_like=True, gc=False)
 
     attempt_id: int
     uid: int
-    function: Union[int, str]
+    function: int | str
     is_async: bool
     name: str
     arguments: bytes
     inputs: tuple[int, ...]
-    condition: Union[AnyCondition, None]
+    condition: AnyCondition | None
     priority: int
     retries: int
     timeout_seconds: float | None
@@ -205,22 +205,28 @@ class StopAwaiting(msgspec.Struct, frozen=True, tag=32, array_like=True, gc=Fals
     uid: int
 
 
-ToWorker: TypeAlias = Union[
-    DefineFunction, StartUp, RunAttempt, CancelAttempt, ReturnAttempts, AwaitedEnded, StopWorker
-]
-FromWorker: TypeAlias = Union[
-    DefineFunction,
-    WorkerReady,
-    WorkerUnable,
-    AttemptSucceeded,
-    AttemptFailed,
-    AttemptReturnedTask,
-    AttemptStopped,
-    AttemptOverdue,
-    AttemptsReturned,
-    CreateTask,
-    AddPredecessor,
-    CancelTask,
-    AwaitTask,
-    StopAwaiting,
-]
+ToWorker: TypeAlias = (
+    DefineFunction
+    | StartUp
+    | RunAttempt
+    | CancelAttempt
+    | ReturnAttempts
+    | AwaitedEnded
+    | StopWorker
+)
+FromWorker: TypeAlias = (
+    DefineFunction
+    | WorkerReady
+    | WorkerUnable
+    | AttemptSucceeded
+    | AttemptFailed
+    | AttemptReturnedTask
+    | AttemptStopped
+    | AttemptOverdue
+    | AttemptsReturned
+    | CreateTask
+    | AddPredecessor
+    | CancelTask
+    | AwaitTask
+    | StopAwaiting
+)

@@ -139,7 +139,10 @@ def _traceback(exception: BaseException, frames_hidden: int) -> str:
     try:
         text = "".join(traceback.format_exception(type(exception), exception, trace))
     except Exception:
-        text = "".join(traceback.format_tb(trace)) + f"{type(exception).__name__}: {_text(exception)}\n"
+        text = (
+            "".join(traceback.format_tb(trace))
+            + f"{type(exception).__name__}: {_text(exception)}\n"
+        )
     if len(text) <= TEXT_MAX:
         return text
     half = TEXT_MAX // 2

@@ -1,12 +1,13 @@
 """Values to bytes and back, between the coordinator and its workers.
 
-Plain pickle (protocol 5) does it whenever it can. cloudpickle takes over for what plain pickle cannot
-name in another process: closures and lambdas, and whatever lives in `__main__`, which a worker does
-not run again. That second case cannot be seen from an error, so the pickle is searched for the name.
+Plain pickle (protocol 5) does it whenever it can. cloudpickle takes over for what plain pickle
+cannot name in another process: closures and lambdas, and whatever lives in `__main__`, which a
+worker does not run again. That second case cannot be seen from an error, so the pickle is searched
+for the name.
 
 A `Task` among the arguments of a call is a data edge. It pickles as a call of `_input`, and while
-arguments are encoded its uid is noted; while they are decoded, its result takes its place. Everything
-else costs nothing extra, however deeply the tasks are nested.
+arguments are encoded its uid is noted; while they are decoded, its result takes its place.
+Everything else costs nothing extra, however deeply the tasks are nested.
 
 Pickle is only ever read from one's own workers, over the private link.
 """

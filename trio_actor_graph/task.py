@@ -11,12 +11,12 @@ from trio_actor_graph.graph.conditions import TaskReference
 from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.payload import reduce_task
 
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class Task(TaskReference, Generic[R]):
-    """A task of a graph, whose function returns an `R`.
+class Task(TaskReference, Generic[R_co]):
+    """A task of a graph, whose function returns an `R_co`.
 
     Handles are light and made on demand; two of the same task are equal. As an argument of
     `create_task`, anywhere inside the arguments, a task stands for its result.
@@ -57,7 +57,7 @@ class Task(TaskReference, Generic[R]):
         """The tasks that wait or waited for it."""
         raise self._only_in_app("successors")
 
-    def result_nowait(self) -> R:
+    def result_nowait(self) -> R_co:
         """The result of a task that has ended; errors as `result`.
 
         Raises:
@@ -69,7 +69,7 @@ class Task(TaskReference, Generic[R]):
         """Why the task is in the state it is in: what it waits for, or where it runs."""
         raise self._only_in_app("explain")
 
-    async def result(self) -> R:
+    async def result(self) -> R_co:
         """Wait until the task has ended, and return its result.
 
         Inside an async task this gives the slot back while it waits.

@@ -56,7 +56,9 @@ class Model:
         known = {task.uid: task.end or "waiting" for task in self.tasks.values()}
         open_tasks = [task for task in self.tasks.values() if task.end is None]
         while True:
-            found = {t.uid: self._work_out(t, known) for t in open_tasks if known[t.uid] not in ENDED}
+            found = {
+                t.uid: self._work_out(t, known) for t in open_tasks if known[t.uid] not in ENDED
+            }
             if found.items() <= known.items():
                 return known
             known |= found
@@ -261,9 +263,7 @@ class World:
 
     def check(self) -> None:
         check_invariants(self.scheduler)
-        states = {
-            t.uid: t.state for g in self.graphs.values() for t in g.tasks.values()
-        }
+        states = {t.uid: t.state for g in self.graphs.values() for t in g.tasks.values()}
         assert states == self.model.states()
         assert self.scheduler.stale_reports == self.stale_reports
 
@@ -430,7 +430,7 @@ class World:
             return
         run.awaits.add(uid)
         self.scheduler.on_attempt_awaits(run.attempt_id, uid)
-        self.model.tasks[run.uid].is_suspended = True
+        self._note_suspension(run)
         self._take_commands()  # it may be told at once
 
     def stop_awaiting(self) -> None:

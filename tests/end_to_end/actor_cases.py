@@ -57,19 +57,24 @@ async def hold_interpreter_lock(link: trio.SocketStream) -> None:
 
 
 async def start_program(link: trio.SocketStream) -> None:
-    program = subprocess.Popen(["sleep", "1000"])
+    program = subprocess.Popen(["sleep", "1000"])  # noqa: ASYNC220 - it is to outlive this
     await link.send_all(b"%d\n" % program.pid)
     await trio.sleep_forever()
 
 
-async def describe(link: trio.SocketStream) -> None:
+def _environment_of_programs() -> dict[str, str]:
     program = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
+    environment: dict[str, str] = json.loads(subprocess.check_output(program))
+    return environment
+
+
+async def describe(link: trio.SocketStream) -> None:
     await link.send_all(
         json.dumps(
             {
                 "path": sys.path,
                 "environment": dict(os.environ),
-                "environment_of_programs": json.loads(subprocess.check_output(program)),
+                "environment_of_programs": _environment_of_programs(),
                 "main": getattr(sys.modules["__main__"], "__file__", None),
                 "stdin": sys.stdin.read(),
                 "session": os.getsid(0),
@@ -136,9 +141,7 @@ class House:
         self.nursery = nursery
         self.links: list[trio.SocketStream] = []
 
-    async def spawn(
-        self, case: str = "echo", module: str = "actor_cases", **extra: str
-    ) -> Life:
+    async def spawn(self, case: str = "echo", module: str = "actor_cases", **extra: str) -> Life:
         """Starts an actor; returns as soon as its process exists."""
         life = Life(self, self.sockets.new_secret())
 
@@ -154,7 +157,11 @@ async def open_house() -> AsyncGenerator[House, None]:
     from trio_actor_graph.actors import open_actor_runtime
     from trio_actor_graph.engine.sockets import open_worker_sockets
 
-    async with open_actor_runtime(), open_worker_sockets() as sockets, trio.open_nursery() as nursery:
+    async with (
+        open_actor_runtime(),
+        open_worker_sockets() as sockets,
+        trio.open_nursery() as nursery,
+    ):
         house = House(sockets, nursery)
         try:
             yield house

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tractor
 import trio
 from actor_cases import open_house, read_line
 
@@ -28,6 +27,7 @@ from trio_actor_graph.engine import sockets
 from trio_actor_graph.worker import boot
 
 HERE = Path(__file__).resolve().parent
+tractor = actors.tractor  # its import is quiet there
 IS_A5 = not hasattr(tractor, "ActorNursery")
 
 # A start takes 0.3 to 0.7 s on two free cores.
@@ -116,7 +116,7 @@ assert hooks() == before, (hooks(), before)
 
 
 def test_nothing_is_said_and_nothing_is_changed(run_program: Callable[..., Any]) -> None:
-    """With warnings as errors, no stderr from us or a worker; hooks, handlers, filters as before."""
+    """With warnings as errors, nothing on stderr; hooks, handlers and filters are as before."""
     run = run_program(QUIET, python_options=["-W", "error"], env=program_environment())
     assert (run.stderr, run.returncode) == ("", 0)
     assert run.stdout == "stop 0 False\nkill -9 False\nfail -9 True\n"
@@ -169,7 +169,7 @@ async def test_a_worker_has_the_surroundings_of_its_coordinator(
             environment.pop(name, None)
         assert environment == expected
     assert seen["path"] == [
-        entry or os.getcwd() for entry in sys.path if not entry.endswith("_pdbpp_path_hack")
+        entry or str(Path.cwd()) for entry in sys.path if not entry.endswith("_pdbpp_path_hack")
     ]
     assert seen["stdin"] == ""
     assert seen["session"] == life.process.pid
@@ -335,12 +335,12 @@ async def test_many_ends_leave_nothing_that_waits() -> None:
             tasks = trio.lowlevel.current_statistics().tasks_living
             for signal_number in (signal.SIGKILL, signal.SIGTERM, signal.SIGABRT) * 2:
                 life = await house.spawn()
-                link = await life.link()
+                await life.link()
                 os.kill(life.process.pid, signal_number)
                 await life.finished.wait()
                 assert life.end == actors.ActorEnd(-signal_number, None)
             with trio.fail_after(PROMPT_SECONDS):
-                while trio.lowlevel.current_statistics().tasks_living > tasks:
+                while trio.lowlevel.current_statistics().tasks_living > tasks:  # noqa: ASYNC110
                     await trio.sleep(0.01)
 
 
@@ -516,7 +516,7 @@ async def test_the_runtime_can_be_opened_at_the_same_time_and_again() -> None:
         for _ in range(5):
             async with actors.open_actor_runtime():
                 assert tractor.current_actor(err_on_no_runtime=False) is not None
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
 
     with trio.fail_after(PROMPT_SECONDS):
         async with trio.open_nursery() as nursery:
@@ -579,7 +579,7 @@ async def test_a_runtime_ended_from_outside_ends_its_users_with_an_error() -> No
                 life = await house.spawn()
                 await life.link()
                 stranger = await trio.open_tcp_stream(*tractor.current_actor().accept_addr)
-                await stranger.send_all(b"\x04\0\0\0junk")
+                await stranger.send_all(b"\x01\0\0\0\x05")
                 await trio.sleep_forever()
         await stranger.aclose()
     assert life.process.returncode == -signal.SIGKILL
@@ -608,6 +608,7 @@ trio.run(main)
 
 def test_programs_do_not_depend_on_each_other() -> None:
     """The first to start leaves; the second can still start actors."""
+
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", TWO_PROGRAMS],
@@ -628,6 +629,10 @@ def test_programs_do_not_depend_on_each_other() -> None:
 
 
 # Sockets and folders
+
+
+def exists(folder: str) -> bool:
+    return Path(folder).exists()
 
 
 async def present(folder: str, hello: bytes) -> trio.SocketStream:
@@ -664,7 +669,7 @@ async def test_a_hello_may_come_byte_by_byte() -> None:
             async with await present(house.folder, b"") as worker:
                 for byte in secret.encode() + b"\nf":
                     await worker.send_all(bytes([byte]))
-                    await trio.sleep(0)
+                    await trio.lowlevel.checkpoint()
                 async with await house.accept(secret) as link:
                     assert await link.receive_some(10) == b"f"
 
@@ -714,16 +719,16 @@ async def test_a_link_ends_with_the_sockets_when_nobody_accepts_it() -> None:
 async def test_the_folder_is_private_and_goes_in_every_case() -> None:
     with pytest.raises(KeyError):
         async with sockets.open_worker_sockets() as house:
-            assert os.stat(house.folder).st_mode & 0o777 == 0o700
-            assert {*os.listdir(house.folder)} == {"life", "link"}
+            assert Path(house.folder).stat().st_mode & 0o777 == 0o700
+            assert {path.name for path in Path(house.folder).iterdir()} == {"life", "link"}
             raise KeyError
-    assert not os.path.exists(house.folder)
+    assert not exists(house.folder)
     with trio.CancelScope() as scope:
         async with sockets.open_worker_sockets() as house:
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught
-    assert not os.path.exists(house.folder)
+    assert not exists(house.folder)
 
 
 async def test_a_long_temporary_folder_is_passed_over(
@@ -737,7 +742,7 @@ async def test_a_long_temporary_folder_is_passed_over(
     async with sockets.open_worker_sockets() as house:
         assert house.folder.startswith("/tmp/")
         assert list(long.iterdir()) == []
-    assert not os.path.exists(house.folder)
+    assert not exists(house.folder)
 
 
 async def test_only_folders_of_dead_coordinators_are_swept(private_surroundings: Path) -> None:
@@ -747,7 +752,7 @@ async def test_only_folders_of_dead_coordinators_are_swept(private_surroundings:
     async with sockets.open_worker_sockets() as first:
         assert not stale.exists()
         async with sockets.open_worker_sockets():
-            assert os.path.exists(first.folder)
+            assert exists(first.folder)
 
 
 async def test_a_folder_taken_for_a_dead_ones_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -759,13 +764,13 @@ async def test_a_folder_taken_for_a_dead_ones_is_replaced(monkeypatch: pytest.Mo
         if not swept:
             swept.append(folder)
             sockets.remove_stale_folders()
-            assert not os.path.exists(folder)
+            assert not exists(folder)
         return folder
 
     monkeypatch.setattr(sockets, "_make_unlocked_folder", make_and_lose)
     async with sockets.open_worker_sockets() as house:
         assert swept != [house.folder]
-        assert os.path.exists(house.folder)
+        assert exists(house.folder)
 
 
 async def test_no_place_for_a_folder_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

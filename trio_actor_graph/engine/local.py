@@ -1,7 +1,7 @@
 """The worker of a loop without processes: the coordinator's own process.
 
-The same runner as in a subprocess, without link and without encoding of functions. Values are encoded
-all the same, so that tasks get copies and tests with such a loop tell the truth.
+The same runner as in a subprocess, without link and without encoding of functions. Values are
+encoded all the same, so that tasks get copies and tests with such a loop tell the truth.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Workers in subprocesses: tractor actors, with a link each.
 
-A worker's life is one trio task here, in this order: its process is spawned, its link comes up, it is
-told what it is, messages flow; then the link closes or the process ends, whichever is noticed first,
-the process is made to end, and the owner is told how. The process is what counts: a link can be held
-open by a grandchild, and a call to a dead actor would never return.
+A worker's life is one trio task here, in this order: its process is spawned, its link comes up, it
+is told what it is, messages flow; then the link closes or the process ends, whichever is noticed
+first, the process is made to end, and the owner is told how. The process is what counts: a link can
+be held open by a grandchild, and a call to a dead actor would never return.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trio_actor_graph.messages import FromWorker, StartUp, StopWorker
 
 START_SECONDS: Final = 60.0
 """How long a worker may take from its spawn until its link is up (0.3 s when the machine is idle).
-A start that hangs is not reported by anybody, so there has to be a limit; it is killed and retried."""
+A start that hangs is reported by nobody, so there has to be a limit; it is killed and retried."""
 
 EXIT_SECONDS: Final = 0.5
 """How long a process may live on after it has closed its link, before it is killed."""
@@ -62,11 +62,14 @@ class ProcessEngine:
         first = await self._receive_start.receive()
         from trio_actor_graph.actors import open_actor_runtime  # imports tractor: 0.1 s
 
-        async with open_worker_sockets() as sockets, open_actor_runtime():
-            async with trio.open_nursery() as lives:
-                lives.start_soon(self._live, first, sockets)
-                async for life in self._receive_start:
-                    lives.start_soon(self._live, life, sockets)
+        async with (
+            open_worker_sockets() as sockets,
+            open_actor_runtime(),
+            trio.open_nursery() as lives,
+        ):
+            lives.start_soon(self._live, first, sockets)
+            async for life in self._receive_start:
+                lives.start_soon(self._live, life, sockets)
 
     def start(self, start_up: StartUp) -> None:
         life = self._lives[start_up.worker_id] = _Life(start_up)
@@ -130,7 +133,7 @@ class ProcessEngine:
         self,
         life: _Life,
         environment: dict[str, str],
-        task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+        task_status: Any = trio.TASK_STATUS_IGNORED,  # its type has no name in trio 0.23
     ) -> None:
         from trio_actor_graph.actors import run_actor
 
@@ -151,10 +154,10 @@ class ProcessEngine:
     async def _talk(self, life: _Life, sockets: WorkerSockets, secret: str) -> None:
         """Exchange messages until the link or the process has come to its end."""
         with life.talk:
-            stream = None
-            with trio.move_on_after(START_SECONDS):
-                stream = await sockets.accept(secret)
-            if stream is None:
+            try:
+                with trio.fail_after(START_SECONDS):
+                    stream = await sockets.accept(secret)
+            except trio.TooSlowError:
                 return
             link: Link[Any] = Link(stream, FromWorker)
             try:

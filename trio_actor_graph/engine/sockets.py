@@ -1,19 +1,19 @@
 """The private folder in which workers find their coordinator, and the two sockets in it.
 
-A worker is let in by what only it can have: it runs as the same user (the folder is 0700, and on Linux
-the kernel says whose process is calling), and it knows the **secret** that was put into its
+A worker is let in by what only it can have: it runs as the same user (the folder is 0700, and on
+Linux the kernel says whose process is calling), and it knows the **secret** that was put into its
 environment when it was spawned. Pickles travel on the connection that follows, so anybody else is
 dropped before a byte of his is looked at.
 
-`link` takes one connection per worker, on which tasks travel; `accept` hands it over. `life` takes one
-more, on which nothing is ever said: it stays open as long as the coordinator lives, and its end is the
-worker's end (`worker/boot.py` tells how).
+`link` takes one connection per worker, on which tasks travel; `accept` hands it over. `life` takes
+one more, on which nothing is ever said: it stays open as long as the coordinator lives, and its end
+is the worker's end (`worker/boot.py` tells how).
 
-A coordinator that is killed cannot remove its folder, so each coordinator removes those of dead ones.
-Which are dead is told by a lock (`flock`) on the folder itself, because the kernel drops a lock with
-its process, and a number such as a pid would be used again. Between the creation of a folder and
-its lock somebody else may take the folder for a dead one's: whoever makes a folder checks after locking
-that it is still there, and else makes another.
+A coordinator that is killed cannot remove its folder, so each coordinator removes those of dead
+ones. Which are dead is told by a lock (`flock`) on the folder itself, because the kernel drops a
+lock with its process, and a number such as a pid would be used again. Between the creation of a
+folder and its lock somebody else may take the folder for a dead one's: whoever makes a folder
+checks after locking that it is still there, and else makes another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ import struct
 import sys
 import tempfile
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from pathlib import Path
 
 import trio
 
@@ -57,7 +58,7 @@ _SECRET_LENGTH = len(secrets.token_hex(SECRET_BYTES))
 
 
 @contextlib.asynccontextmanager
-async def open_worker_sockets() -> AsyncIterator[WorkerSockets]:
+async def open_worker_sockets() -> AsyncGenerator[WorkerSockets]:
     """Opens the sockets in a new private folder; removes it at the end in every case.
 
     Workers still alive at the end are killed by it, since their lifelines end.
@@ -68,14 +69,14 @@ async def open_worker_sockets() -> AsyncIterator[WorkerSockets]:
         sockets = WorkerSockets(folder)
         try:
             async with trio.open_nursery() as nursery:
-                await sockets._listen(nursery)
+                await sockets.listen(nursery)
                 try:
                     yield sockets
                 except BaseException as error:  # noqa: BLE001 - raised again below
                     failure = error
                 nursery.cancel_scope.cancel()
         finally:
-            sockets._close()
+            sockets.close()
     # Raised here, because the nursery would wrap the body's exception into a group.
     if failure is not None:
         try:
@@ -118,7 +119,8 @@ class WorkerSockets:
     async def accept(self, secret: str) -> trio.SocketStream:
         """Waits for the worker that presents this secret and returns its connection.
 
-        The worker may have connected before the call. However the call ends, the secret ends with it.
+        The worker may have connected before the call. However the call ends, the secret ends with
+        it.
         """
         expected = self._expected[secret]
         try:
@@ -135,13 +137,15 @@ class WorkerSockets:
         if expected is not None and expected.stream is not None:
             expected.stream.socket.close()
 
-    async def _listen(self, nursery: trio.Nursery) -> None:
+    async def listen(self, nursery: trio.Nursery) -> None:
+        """Lets workers connect; for `open_worker_sockets`."""
         for name, handler in ((boot.LIFE_SOCKET, self._hold), (boot.LINK_SOCKET, self._greet)):
             listener = await _open_listener(f"{self.folder}/{name}")
             self._listeners.append(listener)
             nursery.start_soon(_accept_all, listener, handler, nursery)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Ends all connections that were not accepted, and all lifelines."""
         for listener in self._listeners:
             listener.socket.close()
         for stream in self._lifelines:
@@ -189,12 +193,14 @@ class WorkerSockets:
                 return True
         return False
 
-    def _drop_after_fork(self) -> None:
-        """Closes our descriptors in a forked child, whose copies would keep workers alive without us."""
-        streams = [expected.stream for expected in self._expected.values() if expected.stream]
-        for open_socket in (*self._listeners, *self._lifelines, *streams):
+    def drop_after_fork(self) -> None:
+        """Closes our descriptors in a forked child, whose copies would keep workers alive."""
+        waiting = [expected.stream for expected in self._expected.values() if expected.stream]
+        sockets = [listener.socket for listener in self._listeners]
+        sockets += [stream.socket for stream in (*self._lifelines, *waiting)]
+        for open_socket in sockets:
             with contextlib.suppress(OSError):
-                os.close(open_socket.socket.detach())
+                os.close(open_socket.detach())
 
 
 class _Expected:
@@ -249,7 +255,7 @@ async def _read_secret(stream: trio.SocketStream) -> bytes | None:
 
 
 def _is_our_user(stream: trio.SocketStream) -> bool:
-    """Asks the kernel who is at the other end; where it cannot be asked, the folder's mode must do."""
+    """Asks the kernel who is calling; where it cannot be asked, the folder's mode must do."""
     if sys.platform != "linux":
         return True
     layout = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -262,7 +268,7 @@ def _is_our_user(stream: trio.SocketStream) -> bool:
 
 
 @contextlib.contextmanager
-def private_folder() -> Iterator[str]:
+def private_folder() -> Generator[str]:
     """Makes a folder that only its owner can enter, locked as ours, and removes it at the end."""
     folder, lock = _make_folder()
     _folder_locks.add(lock)
@@ -305,7 +311,7 @@ def _make_unlocked_folder() -> str:
             continue
         if len(os.fsencode(folder)) + 1 + SOCKET_NAME_BYTES_MAX <= SOCKET_PATH_BYTES_MAX:
             return folder
-        os.rmdir(folder)
+        Path(folder).rmdir()
         problems.append(f"{folder} is too long for the path of a socket")
     raise OSError(f"no place for a private folder: {'; '.join(problems)}")
 
@@ -313,14 +319,14 @@ def _make_unlocked_folder() -> str:
 def _parents() -> Iterator[str]:
     """Yields the places for private folders, best first."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and os.path.isabs(runtime) and _is_our_folder(runtime):
+    if runtime and Path(runtime).is_absolute() and _is_our_folder(runtime):
         yield runtime
     yield tempfile.gettempdir()
     yield "/tmp"  # noqa: S108 - the folder made in it is private
 
 
 def _lock_folder(folder: str) -> int | None:
-    """Returns a descriptor that holds the folder's lock, or None when the folder is not ours alone."""
+    """Returns a descriptor that holds the folder's lock; None when the folder is not ours."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -360,7 +366,7 @@ _folder_locks: set[int] = set()
 
 def _drop_after_fork() -> None:
     for sockets in list(_open_sockets):
-        sockets._drop_after_fork()
+        sockets.drop_after_fork()
     for lock in _folder_locks:
         with contextlib.suppress(OSError):
             os.close(lock)

@@ -358,6 +358,7 @@ class Scheduler:
 
         Take the commands before the next event: it may end a task that is about to be sent.
         """
+        self._check_graphs()  # first, because cancelling a stalled one changes who holds a slot
         for loop in self.loops.values():
             if loop.ready:
                 self._commands.extend(
@@ -371,7 +372,6 @@ class Scheduler:
                 worker.recalling = number
                 worker.has_begun_all = True  # until the answer, or more work, says otherwise
                 self._commands.append(do.RecallAttempts(worker, number))
-        self._check_graphs()
         self._watch_stops(now)
 
     def start_worker(self, loop: LoopRecord, index: int) -> WorkerRecord:

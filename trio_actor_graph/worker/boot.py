@@ -1,25 +1,27 @@
 """The first code of ours inside a worker process: the only module its actor lets be called.
 
-A worker must never outlive its coordinator, and it must never be half dead. The actor framework gives
-neither: the children of a killed coordinator live on for ever, and a `SystemExit` in a called function
-leaves a process that is alive, connected and deaf. So this module does two things.
+A worker must never outlive its coordinator, and it must never be half dead. The actor framework
+gives neither: the children of a killed coordinator live on for ever, and a `SystemExit` in a called
+function leaves a process that is alive, connected and deaf. So this module does two things.
 
 *At import* it arms a **lifeline**: a silent connection to the coordinator's `life` socket. When the
-coordinator ends, however it ends, the kernel closes the other side, and (Linux) sends SIGKILL to the
-worker's process group of its own accord, because the descriptor asks for its signal by `O_ASYNC`,
-`F_SETOWN` and `F_SETSIG`. No Python code of the worker takes part, so it also works while C code
-holds the interpreter lock. Elsewhere a thread blocks on the connection and kills, which needs that lock.
-`PR_SET_PDEATHSIG` is no alternative: it fires when the *thread* that forked ends, and trio forks in
-threads that end after 10 idle seconds. Import is the earliest moment there is; what happens before it
-(interpreter start, imports) ends by itself when the connection to the coordinator is refused.
+coordinator ends, however it ends, the kernel closes the other side, and (Linux) sends SIGKILL to
+the worker's process group of its own accord, because the descriptor asks for its signal by
+`O_ASYNC`, `F_SETOWN` and `F_SETSIG`. No Python code of the worker takes part, so it also works
+while C code holds the interpreter lock. Elsewhere a thread blocks on the connection and kills,
+which needs that lock. `PR_SET_PDEATHSIG` is no alternative: it fires when the *thread* that forked
+ends, and trio forks in threads that end after 10 idle seconds. Import is the earliest moment there
+is; what happens before it (interpreter start, imports) ends by itself when the connection to the
+coordinator is refused.
 
-*When called* `main` connects to the `link` socket, proves by a secret that it is the worker expected,
-and then serves until it is told to stop or the link breaks. It ends the process itself: the other
-way, an orderly shutdown of trio and the actor, costs 60 to 90 ms per worker and has more ways to fail.
+*When called* `main` connects to the `link` socket, proves by a secret that it is the worker
+expected, and then serves until it is told to stop or the link breaks. It ends the process itself:
+the other way, an orderly shutdown of trio and the actor, costs 60 to 90 ms per worker and has more
+ways to fail.
 
-Whether this process is a worker is told by environment variables. They are taken out of the environment
-at once, so that programs started by user tasks see neither them nor the secret. The coordinator
-imports this module too (the names of the variables are here); then it does nothing.
+Whether this process is a worker is told by environment variables. They are taken out of the
+environment at once, so that programs started by user tasks see neither them nor the secret. The
+coordinator imports this module too (the names of the variables are here); then it does nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ import trio
 if TYPE_CHECKING:
     from types import FrameType
 
-# What the coordinator sets for each worker. OWNER is its pid, so that it does not take itself for one.
+# What the coordinator sets for each worker. OWNER is its pid, so that it does not take itself for
+# one.
 FOLDER_VARIABLE = "TRIO_ACTOR_GRAPH_FOLDER"
 OWNER_VARIABLE = "TRIO_ACTOR_GRAPH_OWNER"
 SECRET_VARIABLE = "TRIO_ACTOR_GRAPH_SECRET"  # noqa: S105 - a name, not a secret
@@ -67,8 +70,8 @@ class _Assignment(NamedTuple):
 async def main() -> None:
     """Serves the coordinator for the whole life of this process, and ends the process.
 
-    It takes no arguments and works once: on tractor 0.1.0a5 any local user can reach an actor's port
-    and call this function, and must not be able to point the worker at a socket of his own.
+    It takes no arguments and works once: on tractor 0.1.0a5 any local user can reach an actor's
+    port and call this function, and must not be able to point the worker at a socket of his own.
 
     Raises:
         Exception: what made the worker fail; the actor framework carries it to the coordinator.
@@ -175,8 +178,8 @@ def _restore_environment() -> list[str] | None:
 def _restore_search_path(assignment: _Assignment) -> None:
     """Makes the coordinator's search path ours.
 
-    tractor appends the folder of each module it enables, ours included: `import boot` would find this
-    file. It does so after our import too, hence not there.
+    tractor appends the folder of each module it enables, ours included: `import boot` would find
+    this file. It does so after our import too, hence not there.
     """
     if assignment.path is not None:
         sys.path[:] = assignment.path

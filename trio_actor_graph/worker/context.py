@@ -11,7 +11,7 @@ from trio_actor_graph.graph.conditions import TaskReference, as_condition
 from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.outcome import TaskOutcome, outcome_error
 from trio_actor_graph.payload import decode_value
-from trio_actor_graph.task import R, Task, TaskCreator
+from trio_actor_graph.task import R_co, Task, TaskCreator
 
 if TYPE_CHECKING:
     from trio_actor_graph.worker.runner import RunningAttempt
@@ -124,7 +124,7 @@ class CurrentTask(TaskReference, TaskCreator):
         return f"<CurrentTask {self.name!r} {self.uid}>"
 
 
-class ChildTask(Task[R]):
+class ChildTask(Task[R_co]):
     """A task created by a running one, as it sees it: what it knows of it came by messages."""
 
     __slots__ = ("_attempt", "_is_seen", "_name", "_outcome", "_uid")
@@ -152,13 +152,13 @@ class ChildTask(Task[R]):
     def error(self) -> TrioActorGraphError | None:
         return None if self._outcome is None else outcome_error(self._outcome)
 
-    async def result(self) -> R:
+    async def result(self) -> R_co:
         outcome = await self._wait(is_seen=True)
         error = outcome_error(outcome)
         if error is not None:
             raise error
         assert outcome.value is not None
-        value: R = decode_value(outcome.value)
+        value: R_co = decode_value(outcome.value)
         return value
 
     async def wait(self) -> None:

@@ -39,7 +39,7 @@ async def serve(stream: trio.SocketStream) -> None:
     try:
         async with trio.open_nursery() as nursery, aclosing(link.receive()) as batches:
             nursery.start_soon(link.drain)
-            first = await anext(batches, [])
+            first: list[Any] = await anext(batches, [])
             if first:
                 start_up, *messages = first
                 await _serve_loop(link, start_up, messages, batches)
@@ -114,8 +114,8 @@ def _load(functions: ReceivedFunctions, start_up: StartUp) -> None:
 async def open_worker_context(setup: AnyFunction | None, index: int) -> AsyncIterator[object]:
     """Run a loop's `setup` and hold what it opened.
 
-    `setup(index)` may be a function, a coroutine function, or return an async context manager, which
-    is left when the worker stops.
+    `setup(index)` may be a function, a coroutine function, or return an async context manager,
+    which is left when the worker stops.
     """
     if setup is None:
         yield None

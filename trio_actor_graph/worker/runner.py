@@ -3,8 +3,9 @@
 The same code runs in a subprocess and, for a loop without processes, inside the coordinator's own;
 there plain functions are called where they stand, in a trio task.
 
-What goes back to the coordinator is collected and sent in batches: at once when there is nothing more
-to begin, before anything that may take long, and at the latest after `FLUSH_SECONDS` of short ones.
+What goes back to the coordinator is collected and sent in batches: at once when there is nothing
+more to begin, before anything that may take long, and at the latest after `FLUSH_SECONDS` of short
+ones.
 """
 
 from __future__ import annotations
@@ -209,9 +210,11 @@ class AttemptRunner:
     def create(self, attempt: RunningAttempt, call: Call, options: Options) -> tuple[int, str]:
         """Report the creation of a task; return its uid and name."""
         function = call.function
+        number: int | str
         if isinstance(function, str):
             self._check_known("function", function, self._registered)
-            what, number, is_async = function, function, False
+            what = number = function
+            is_async = False  # the coordinator knows
         else:
             what, is_async = function_name(function), is_coroutine_function(function)
             number = self._functions.identify(function)
@@ -338,7 +341,7 @@ class AttemptRunner:
         if limit is not None:
             scope.deadline = trio.current_time() + limit
         current.set(CurrentTask(running))
-        report: msgspec.Struct | None = None
+        report: msgspec.Struct = AttemptStopped(running.message.attempt_id)
         try:
             with scope:
                 report = await self._call_async(running)
@@ -350,9 +353,7 @@ class AttemptRunner:
                 describe_exception(error, frames_hidden=2),
                 running.seconds(),
             )
-        if report is None and running.is_stopped:
-            report = AttemptStopped(running.message.attempt_id)
-        elif report is None:
+        if scope.cancelled_caught and not running.is_stopped:
             seconds = running.seconds()
             report = AttemptFailed(running.message.attempt_id, TimedOut(limit or 0.0), seconds)
         self._end(running, report)
@@ -385,6 +386,7 @@ class AttemptRunner:
         return None
 
     def _run_plain(self, running: RunningAttempt) -> None:
+        report: msgspec.Struct
         token = current.set(CurrentTask(running))
         running.began = perf_counter()
         loaded = running.loaded

@@ -1,8 +1,8 @@
 """The slots of a worker and the attempts it holds: who may begin, decided under one lock.
 
 Two kinds of threads take from here, the one that runs trio and those that run plain functions, so
-that a plain function's thread can go from one attempt to the next without asking trio. The number of
-attempts that hold a slot never exceeds the number of slots.
+that a plain function's thread can go from one attempt to the next without asking trio. The number
+of attempts that hold a slot never exceeds the number of slots.
 """
 
 from __future__ import annotations

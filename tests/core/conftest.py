@@ -1,0 +1,61 @@
+"""The fixture `story`, and the record of which rows of the two state tables a run has reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from trio_actor_graph.graph import scheduler, states
+from trio_actor_graph.graph.records import LoopSpec
+
+from .builder import Story
+
+LAST = "test_every_row_of_the_tables_was_reached"
+
+
+class RecordingTable(dict):
+    """A transition table that remembers which of its rows were used."""
+
+    def __init__(self, table: dict):
+        super().__init__(table)
+        self.reached: set = set()
+
+    def __getitem__(self, row):
+        after = super().__getitem__(row)
+        self.reached.add(row)
+        return after
+
+
+TABLES = {
+    "task": RecordingTable(states.TASK_TRANSITIONS),
+    "attempt": RecordingTable(states.ATTEMPT_TRANSITIONS),
+}
+scheduler.TASK_TRANSITIONS = TABLES["task"]  # type: ignore[misc]
+scheduler.ATTEMPT_TRANSITIONS = TABLES["attempt"]  # type: ignore[misc]
+
+
+@pytest.fixture
+def story() -> Iterator[Callable[..., Story]]:
+    """Makes stories. What a test left unread among the commands fails it at its end."""
+    told: list[Story] = []
+
+    def begin(*loops: LoopSpec, ready: bool = True) -> Story:
+        told.append(Story(*loops, ready=ready))
+        return told[-1]
+
+    yield begin
+    for one in told:
+        assert one.commands() == [], "the test has not looked at these commands"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.name == LAST)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reached = ", ".join(
+        f"{len(table.reached)} of {len(table)} {name} transitions" for name, table in TABLES.items()
+    )
+    if any(table.reached for table in TABLES.values()):
+        terminalreporter.write_line(f"core: reached {reached}")

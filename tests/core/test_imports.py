@@ -1,0 +1,187 @@
+"""Core: each part of the package imports what its place allows, and nothing else.
+
+Read by `ast`, so nothing is imported here, and imports inside functions count as well. Imports under
+`if TYPE_CHECKING:` do not: they are never run.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "trio_actor_graph"
+ROOT = Path(__file__).parents[2]
+
+OUTSIDE = (  # modules of the standard library that wait, or look at or change the world around
+    "asyncio concurrent datetime http io logging multiprocessing os pathlib queue random secrets"
+    " select selectors shutil signal socket subprocess sys tempfile threading time urllib uuid"
+).split()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the modules below `where` may not import, or the only things that they may."""
+
+    where: str
+    why: str
+    never: tuple[str, ...] = ()
+    only: tuple[str, ...] | None = None  # of third parties and of this package; None for anything
+    but: tuple[str, ...] = ()  # modules below `where` that the rule is not for
+
+
+def ours(*names: str) -> tuple[str, ...]:
+    return tuple(f"{PACKAGE}.{name}" for name in names)
+
+
+RULES = [
+    Rule(
+        "errors",
+        "everybody imports it",
+        only=(),
+        never=tuple(OUTSIDE),
+    ),
+    Rule(
+        "graph",
+        "the core is pure",
+        only=("msgspec", *ours("errors", "graph")),
+        never=tuple(OUTSIDE),
+        but=("graph.lifecycle_doc",),
+    ),
+    Rule(
+        "messages",
+        "messages are data",
+        only=("msgspec", *ours("errors", "graph", "outcome")),
+        never=(*OUTSIDE, *ours("graph.scheduler", "graph.records", "graph.commands")),
+    ),
+    Rule(
+        "",
+        "actors.py is the only file that knows tractor",
+        never=("tractor",),
+        but=("actors",),
+    ),
+    Rule(
+        "worker",
+        "a worker starts light, and knows nothing of who sends it tasks",
+        never=ours(
+            "actors",
+            "classic",
+            "coordinator",
+            "engine",
+            "graph.scheduler",
+            "graph.records",
+            "graph.placement",
+            "graph.stories",
+            "handles",
+            "observe",
+            "results",
+            "web",
+        ),
+    ),
+    Rule(
+        "engine",
+        "an engine runs attempts and decides nothing",
+        never=ours("classic", "coordinator", "graph.scheduler", "handles", "observe", "web"),
+    ),
+    Rule(
+        "observe",
+        "an observer reads, and changes nothing",
+        never=(
+            "tractor",
+            *ours("actors", "coordinator", "engine", "graph.scheduler", "web", "worker"),
+        ),
+    ),
+    Rule(
+        "web",
+        "the HTTP face stands on the public names, and unpickles nothing",
+        never=("cloudpickle", "pickle", *ours("actors", "engine", "graph.scheduler", "worker")),
+    ),
+    Rule(
+        "classic",
+        "the original API stands on the public names",
+        never=("tractor", *ours("actors", "engine", "graph.scheduler", "worker")),
+    ),
+    Rule(
+        "coordinator",
+        "the coordinator stands below its faces",
+        never=("hypercorn", "starlette", *ours("classic", "testing", "web")),
+    ),
+    Rule("payload", "values to bytes and back", never=("trio", *ours("coordinator", "worker"))),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.where or "everywhere")
+def test_each_part_imports_what_it_may(rule: Rule):
+    wrong = [
+        f"{module} imports {imported}"
+        for module, path in modules(rule.where)
+        if not any(is_within(module, f"{PACKAGE}.{name}") for name in rule.but)
+        for imported in imports_of(path)
+        if not is_allowed(imported, rule)
+    ]
+    assert wrong == [], rule.why
+
+
+def test_the_core_is_looked_at():
+    """A rule that finds no file would hold for ever."""
+    names = [name for name, _ in modules("graph")]
+    assert f"{PACKAGE}.graph.scheduler" in names
+
+
+@pytest.mark.parametrize(
+    ("line", "imported"),
+    [
+        ("import trio", ["trio"]),
+        ("import a.b as c, d", ["a.b", "d"]),
+        ("from trio import Event, sleep", ["trio.Event", "trio.sleep"]),
+        ("def f():\n    import time", ["time"]),
+        ("from trio_actor_graph.graph import states", ["trio_actor_graph.graph.states"]),
+        ("if TYPE_CHECKING:\n    import trio\nelse:\n    import time", ["time"]),
+    ],
+)
+def test_imports_are_found(line: str, imported: list[str], tmp_path: Path):
+    (tmp_path / "module.py").write_text(line)
+    assert list(imports_of(tmp_path / "module.py")) == imported
+
+
+def modules(where: str) -> Iterator[tuple[str, Path]]:
+    """The module or the modules of the folder `where`: none while it does not exist."""
+    place = ROOT / PACKAGE / where.replace(".", "/")
+    paths = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    for path in paths:
+        if path.exists():
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """What the file imports; `from a import b` may mean a module, so it is given as `a.b`."""
+    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while pending:
+        node = pending.pop(0)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending.extend(node.orelse)
+        else:
+            pending.extend(ast.iter_child_nodes(node))
+
+
+def is_allowed(imported: str, rule: Rule) -> bool:
+    if any(is_within(imported, name) for name in rule.never):
+        return False
+    is_standard = imported.partition(".")[0] in sys.stdlib_module_names
+    if is_standard or rule.only is None:
+        return True
+    return any(is_within(imported, name) for name in rule.only)
+
+
+def is_within(name: str, above: str) -> bool:
+    return name == above or name.startswith(f"{above}.")

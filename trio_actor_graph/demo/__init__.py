@@ -1,0 +1,1 @@
+"""The program behind `trio-actor-graph demo`; `words` is the part to read."""
