@@ -209,9 +209,9 @@ class Coordinator:
             self._take_message(worker_id, message, now)
         self._run_commands()
 
-    def on_worker_lost(self, worker_id: int, how: str) -> None:
+    def on_worker_lost(self, worker_id: int, how: str, begun: frozenset[int]) -> None:
         self._defined.pop(worker_id, None)
-        self._scheduler.on_worker_lost(worker_id, how, trio.current_time())
+        self._scheduler.on_worker_lost(worker_id, how, trio.current_time(), begun)
         self._run_commands()
 
     def _take_message(self, worker_id: int, message: msgspec.Struct, now: float) -> None:
@@ -453,6 +453,7 @@ class Coordinator:
                 loop=loop,
                 slots=worker.slots,
                 first_id=worker.worker_id << _ID_BITS,
+                begun_path="",  # the engine knows where
                 setup=self._setups.get(loop),
                 functions=tuple(entry.definition() for entry in entries),
                 registered=self._functions.registered_names,

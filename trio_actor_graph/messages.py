@@ -38,6 +38,7 @@ class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
 
     Attributes:
         first_id: tasks and functions that this worker makes are numbered from here.
+        begun_path: the file in which it notes what it runs; see `begun.py`.
         setup: the encoded `setup` function of the loop, if it has one.
         functions: the loop's own functions, loaded before the worker counts as ready.
         registered: the functions that tasks may name by string.
@@ -49,6 +50,7 @@ class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
     loop: str
     slots: int
     first_id: int
+    begun_path: str
     setup: bytes | None
     functions: tuple[DefineFunction, ...]
     registered: frozenset[str]

@@ -574,7 +574,7 @@ async def test_a_second_thread_is_refused() -> None:
 async def test_a_runtime_ended_from_outside_ends_its_users_with_an_error() -> None:
     """On 0.1.0a5 a malformed message to its port does that; workers are killed, nothing hangs."""
     with trio.fail_after(START_SECONDS):
-        with pytest.raises(actors.ActorRuntimeError):
+        with pytest.raises(actors.ActorRuntimeError):  # noqa: PT012
             async with open_house() as house:
                 life = await house.spawn()
                 await life.link()
@@ -702,9 +702,11 @@ async def test_a_cancelled_accept_forgets_its_secret() -> None:
 async def test_a_silent_stranger_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "HELLO_TIMEOUT_SECONDS", 0.05)
     with trio.fail_after(PROMPT_SECONDS):
-        async with sockets.open_worker_sockets() as house:
-            async with await present(house.folder, b"") as silent:
-                assert await silent.receive_some(1) == b""
+        async with (
+            sockets.open_worker_sockets() as house,
+            await present(house.folder, b"") as silent,
+        ):
+            assert await silent.receive_some(1) == b""
 
 
 async def test_a_link_ends_with_the_sockets_when_nobody_accepts_it() -> None:
@@ -717,10 +719,11 @@ async def test_a_link_ends_with_the_sockets_when_nobody_accepts_it() -> None:
 
 
 async def test_the_folder_is_private_and_goes_in_every_case() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError):  # noqa: PT012
         async with sockets.open_worker_sockets() as house:
-            assert Path(house.folder).stat().st_mode & 0o777 == 0o700
-            assert {path.name for path in Path(house.folder).iterdir()} == {"life", "link"}
+            folder = trio.Path(house.folder)
+            assert (await folder.stat()).st_mode & 0o777 == 0o700
+            assert {path.name for path in await folder.iterdir()} == {"life", "link"}
             raise KeyError
     assert not exists(house.folder)
     with trio.CancelScope() as scope:

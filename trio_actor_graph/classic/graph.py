@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import trio
 
@@ -206,7 +206,7 @@ class TaskGraph:
         assert self._live is not None
         condition = None
         if isinstance(node, WaitTaskNode):
-            # A predecessor without a task is one by an early link to a younger node; it comes later.
+            # One without a task is younger, and waited for by an early link: it comes later.
             tasks = [p.task for p in node.predecessors if p.task is not None]
             condition = (completed if node.schedule_when_errors_found else succeeded)(tasks)
         node.task = self._live.create_task(
@@ -265,10 +265,10 @@ def _loops(
 ) -> tuple[dict[str, int], dict[str, str]]:
     """The concurrency of each loop, and the loop of each function that is named by one."""
     if isinstance(worker_loops, Mapping):
-        return dict(worker_loops), {}
+        return dict(cast("Mapping[str, int]", worker_loops)), {}
     loops = list(worker_loops)
-    functions = {function: loop.name for loop in loops for function in loop.functions or ()}
-    return {loop.name: loop.concurrency for loop in loops}, functions
+    loop_of = {function: loop.name for loop in loops for function in loop.functions or ()}
+    return {loop.name: loop.concurrency for loop in loops}, loop_of
 
 
 def _add_edges(node: Node, label: str, label_back: str, successor: Node) -> None:

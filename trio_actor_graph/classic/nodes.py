@@ -12,20 +12,20 @@ import traceback
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from trio_actor_graph import GraphError, Task
 
 if TYPE_CHECKING:
     from trio_actor_graph.classic.graph import TaskGraph
 
-Arguments: TypeAlias = "tuple[Sequence[Any] | None, dict[str, Any] | None]"
+Arguments: TypeAlias = tuple[Sequence[Any] | None, dict[str, Any] | None]
 """`(args, kwargs)` of a task's function; None stands for none."""
 
-ArgumentsFunction: TypeAlias = "Callable[[list[TaskNode]], Arguments | Awaitable[Arguments]]"
+ArgumentsFunction: TypeAlias = Callable[["list[TaskNode]"], Arguments | Awaitable[Arguments]]
 """Makes the arguments from the predecessors' nodes, once these have ended."""
 
-WaitArguments: TypeAlias = Union[Arguments, ArgumentsFunction, None]
+WaitArguments: TypeAlias = Arguments | ArgumentsFunction | None
 
 _STATUS: Final = {
     "waiting": "waiting_for_predecessors",
@@ -44,8 +44,8 @@ class Node:
     """Something with a uid and edges; by itself, the root of a graph.
 
     Attributes:
-        edges_by_label: the uids of other nodes by what this one is to them: "scheduled" (created it)
-            and "scheduled_by", "waited_on_by" and "waits_on".
+        edges_by_label: the uids of other nodes, by what has become of them here: "scheduled" and
+            "scheduled_by" between a creator and its tasks, "waits_on" and "waited_on_by".
     """
 
     def __init__(self, graph: TaskGraph):
@@ -184,8 +184,11 @@ def _accepted(
 ) -> dict[str, object]:
     """Those of the keywords that the function accepts and that no positional argument has taken."""
     parameters = inspect.signature(function).parameters.values()
-    ordered = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
+    taken = [p.name for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD][:positional]
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    free = (keywords.keys() if takes_all else keywords.keys() & named) - ordered[:positional]
-    return {name: keywords[name] for name in free}
+    return {
+        name: value
+        for name, value in keywords.items()
+        if name not in taken and (takes_all or name in named)
+    }

@@ -17,8 +17,13 @@ class EngineOwner(Protocol):
         """A worker has reported; the first report is `WorkerReady` or `WorkerUnable`."""
         ...
 
-    def on_worker_lost(self, worker_id: int, how: str) -> None:
-        """A worker is gone, and nothing more will come from it. `how` is for people."""
+    def on_worker_lost(self, worker_id: int, how: str, begun: frozenset[int]) -> None:
+        """A worker is gone, and nothing more will come from it.
+
+        Args:
+            how: for people, how it ended.
+            begun: the ids of the attempts that it was running.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from trio_actor_graph.begun import take_begun
 from trio_actor_graph.engine.api import EngineOwner
 from trio_actor_graph.engine.sockets import WorkerSockets, open_worker_sockets
 from trio_actor_graph.errors import ProtocolError, TrioActorGraphError
@@ -126,7 +127,7 @@ class ProcessEngine:
             life.how = str(error)
         finally:
             del self._lives[worker_id]
-        self._owner.on_worker_lost(worker_id, life.how)
+        self._owner.on_worker_lost(worker_id, life.how, take_begun(_begun_path(sockets, worker_id)))
 
     @trio.lowlevel.enable_ki_protection
     async def _run_process(
@@ -161,13 +162,14 @@ class ProcessEngine:
                 return
             link: Link[Any] = Link(stream, FromWorker)
             try:
+                path = _begun_path(sockets, life.start_up.worker_id)
+                link.send([msgspec.structs.replace(life.start_up, begun_path=path)])
                 await self._exchange(life, link)
             finally:
                 life.link = None
                 await link.aclose()
 
     async def _exchange(self, life: _Life, link: Link[Any]) -> None:
-        link.send([life.start_up])
         life.link = link
         async with trio.open_nursery() as nursery, aclosing(link.receive()) as batches:
             nursery.start_soon(link.drain)
@@ -175,6 +177,10 @@ class ProcessEngine:
                 async for messages in batches:
                     self._owner.on_messages(life.start_up.worker_id, messages)
             nursery.cancel_scope.cancel()
+
+
+def _begun_path(sockets: WorkerSockets, worker_id: int) -> str:
+    return f"{sockets.folder}/begun-{worker_id}"
 
 
 def _how(pid: int, returncode: int, error: str | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import trio
 
+from trio_actor_graph.begun import BegunMarks
 from trio_actor_graph.calls import AnyFunction
 from trio_actor_graph.link import Link
 from trio_actor_graph.messages import (
@@ -75,6 +76,7 @@ async def _serve_loop(
                 start_up.registered,
                 start_up.loops,
                 worker_context=context,
+                marks=BegunMarks(start_up.begun_path, start_up.slots),
             )
             nursery.start_soon(runner.watch_threads)
             link.send([WorkerReady(os.getpid())])

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from trio_actor_graph.begun import BegunMarks
 from trio_actor_graph.calls import Call, Options, function_name, is_coroutine_function
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AnyCondition
@@ -130,6 +131,7 @@ class AttemptRunner:
         uids: numbers for the tasks that tasks create.
         registered: the names by which tasks may ask for functions.
         loops: the names of all worker loops.
+        marks: where to note what runs, for the case that the process dies.
         in_place: plain functions are called in the trio thread, not in threads of their own.
     """
 
@@ -143,10 +145,11 @@ class AttemptRunner:
         registered: frozenset[str],
         loops: frozenset[str],
         worker_context: object = None,
+        marks: BegunMarks | None = None,
         in_place: bool = False,
     ):
         self.worker_context = worker_context
-        self._slots = Slots(slots)
+        self._slots = Slots(slots, marks)
         self._functions = functions
         self._send = send
         self._nursery = nursery
@@ -285,7 +288,7 @@ class AttemptRunner:
     def _give_slot_back(self, attempt: RunningAttempt) -> float:
         attempt.awaiting += 1
         if attempt.awaiting == 1:
-            self._slots.release()
+            self._slots.release(attempt.message.attempt_id)
             self._begin_all()
         self._flush_soon()
         return perf_counter()
@@ -300,7 +303,7 @@ class AttemptRunner:
             self._token.run_sync_soon(granted.set)
 
         # A cancelled attempt waits its turn too, else its cleanup would run beyond the limit.
-        if not self._slots.return_to(grant):
+        if not self._slots.return_to(attempt.message.attempt_id, grant):
             with trio.CancelScope(shield=True):
                 await granted.wait()
         attempt.waited_seconds += perf_counter() - began
@@ -357,7 +360,7 @@ class AttemptRunner:
             seconds = running.seconds()
             report = AttemptFailed(running.message.attempt_id, TimedOut(limit or 0.0), seconds)
         self._end(running, report)
-        self._slots.release()
+        self._slots.release(running.message.attempt_id)
         self._begin_all()
         self._flush_soon()
 
@@ -374,14 +377,14 @@ class AttemptRunner:
     def _run_and_go_on(self, running: RunningAttempt) -> RunningAttempt | None:
         """Run a plain function in this thread, and find the next one to run in it."""
         self._run_plain(running)
-        begin = self._slots.release_and_begin
-        while (message := begin()) is not None:
+        message = self._slots.release_and_begin(running.message.attempt_id)
+        while message is not None:
             following = self._begun(message)
             if not following.loaded.is_async:
                 self._flush_before(following.loaded)
                 return following
             self._token.run_sync_soon(self._start, following)
-            begin = self._slots.begin
+            message = self._slots.begin()
         self.flush()
         return None
 

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from trio_actor_graph.begun import BegunMarks
 from trio_actor_graph.messages import RunAttempt
 
 
@@ -19,17 +20,24 @@ class Slots:
     """Attempts not begun, by priority and then order of arrival, and free slots.
 
     An attempt that gave its slot back while it waited comes before all that have not begun.
+
+    Args:
+        number: how many attempts hold a slot at once.
+        marks: where to note which attempt holds which slot, for the case that the process dies.
     """
 
-    def __init__(self, slots: int):
+    def __init__(self, number: int, marks: BegunMarks | None = None):
         self._lock = threading.Lock()
-        self._free = slots
+        self._marks = marks
+        self._free = list(range(number))
+        self._slot_of: dict[int, int] = {}
         self._unbegun: dict[int, RunAttempt] = {}
         self._order: list[tuple[int, int, int]] = []  # a heap: (-priority, arrival, attempt id)
         self._arrivals = 0
-        self._returning: deque[Callable[[], None]] = deque()
+        self._returning: deque[tuple[int, Callable[[], None]]] = deque()
 
     def hold(self, attempts: Iterable[RunAttempt]) -> None:
+        """Take attempts that are to begin when there is a slot for them."""
         with self._lock:
             for attempt in attempts:
                 self._arrivals += 1
@@ -40,54 +48,36 @@ class Slots:
     def begin(self) -> RunAttempt | None:
         """Take a slot for the next attempt; None if there is no slot or no attempt."""
         with self._lock:
-            if self._free <= 0:
-                return None
-            attempt = self._pop()
-            if attempt is not None:
-                self._free -= 1
-            return attempt
+            return self._begin()
 
-    def release(self) -> None:
+    def release(self, attempt_id: int) -> None:
         """Give a slot back: to one who waits to return, else to whoever begins next."""
         with self._lock:
-            granted = self._returning.popleft() if self._returning else None
-            if granted is None:
-                self._free += 1
+            granted = self._release(attempt_id)
         if granted is not None:
             granted()
 
-    def release_and_begin(self) -> RunAttempt | None:
+    def release_and_begin(self, attempt_id: int) -> RunAttempt | None:
         """`release` and `begin` in one: the way of a thread from one attempt to the next."""
         with self._lock:
-            if not self._returning:
-                attempt = self._pop()
-                if attempt is None:
-                    self._free += 1
-                return attempt
-        self.release()
-        return self.begin()
+            granted = self._release(attempt_id)
+            following = self._begin()
+        if granted is not None:
+            granted()
+        return following
 
-    def return_to(self, granted: Callable[[], None]) -> bool:
+    def return_to(self, attempt_id: int, granted: Callable[[], None]) -> bool:
         """Take a slot again; if there is none, `granted` is called (from any thread) with one.
 
         Returns:
             True if the slot is taken already, and `granted` will not be called.
         """
         with self._lock:
-            if self._free > 0:
-                self._free -= 1
+            if self._free:
+                self._take(self._free.pop(), attempt_id)
                 return True
-            self._returning.append(granted)
+            self._returning.append((attempt_id, granted))
             return False
-
-    def forget(self, granted: Callable[[], None]) -> bool:
-        """Take back a `return_to`; False if the slot was granted already."""
-        with self._lock:
-            try:
-                self._returning.remove(granted)
-            except ValueError:
-                return False
-            return True
 
     def drop(self, attempt_id: int) -> bool:
         """Forget an attempt that has not begun; False if there is none."""
@@ -103,9 +93,29 @@ class Slots:
                 del self._unbegun[attempt_id]
             return taken
 
-    def _pop(self) -> RunAttempt | None:
+    def _begin(self) -> RunAttempt | None:
+        if not self._free:
+            return None
         while self._order:
             attempt = self._unbegun.pop(heapq.heappop(self._order)[2], None)
             if attempt is not None:
+                self._take(self._free.pop(), attempt.attempt_id)
                 return attempt
         return None
+
+    def _release(self, attempt_id: int) -> Callable[[], None] | None:
+        """Free a slot, or hand it to the first who waits to return, who is then to be told."""
+        slot = self._slot_of.pop(attempt_id)
+        if self._returning:
+            returning_id, granted = self._returning.popleft()
+            self._take(slot, returning_id)
+            return granted
+        if self._marks is not None:
+            self._marks.set(slot, 0)
+        self._free.append(slot)
+        return None
+
+    def _take(self, slot: int, attempt_id: int) -> None:
+        self._slot_of[attempt_id] = slot
+        if self._marks is not None:
+            self._marks.set(slot, attempt_id)
