@@ -96,7 +96,9 @@ def function_name(function: AnyFunction) -> str:
 def qualified_name(function: AnyFunction) -> str:
     """`module:qualname`: the same for a function and for its copy in a worker."""
     named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}:{named.__qualname__}"
+    # Methods of built-in types, such as str.upper, have no module of their own.
+    module = getattr(named, "__module__", None) or getattr(named, "__objclass__", named).__module__
+    return f"{module}:{named.__qualname__}"
 
 
 def is_coroutine_function(function: AnyFunction) -> bool:

@@ -49,7 +49,7 @@ class Handle(TaskReference):
 
 
 class Story:
-    """A scheduler with one graph "g"; by default one loop "default" with one worker of two slots."""
+    """A scheduler with one graph "g"; by default one loop "default", one worker of two slots."""
 
     def __init__(self, *loops: LoopSpec, ready: bool = True):
         self.scheduler = Scheduler(loops or (LoopSpec("default", (2,)),))

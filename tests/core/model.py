@@ -1,8 +1,8 @@
 """What must be true of each task, told by a model that shares no code with the scheduler.
 
-`Model` keeps facts only (what was created, cancelled, reported) and works out each task's state from
-all of them, anew each time. `World` lets random things happen to a scheduler, its simulated workers
-and the model, compares them after each, and eats every command; it is driven by hypothesis
+`Model` keeps facts only (what was created, cancelled, reported) and works out each task's state
+from all of them, anew each time. `World` lets random things happen to a scheduler, its simulated
+workers and the model, compares them after each, and eats every command; it is driven by hypothesis
 (`test_stateful.py`) and by a plain loop (`test_volume.py`).
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import ClassVar
 
 from trio_actor_graph.errors import CycleError, GraphError
 from trio_actor_graph.graph import commands as do
@@ -233,7 +234,7 @@ class World:
         self.stale_reports = 0
         self._uids = count(1)
 
-    ACTS = {  # what may happen, and how often
+    ACTS: ClassVar[dict[str, float]] = {  # what may happen, and how often
         "open_graph": 1,
         "create_task": 10,
         "add_predecessor": 3,
@@ -275,7 +276,7 @@ class World:
             self.graphs[uid] = self.scheduler.on_graph_opened(uid, f"graph-{uid}")
 
     def create_task(self) -> None:
-        graph = self._pick([g for g in self.scheduler.graphs.values()])
+        graph = self._pick(list(self.scheduler.graphs.values()))
         if graph is None or len(self.model.tasks) >= self.TASKS_MAX:
             return
         uid = next(self._uids)
@@ -412,7 +413,7 @@ class World:
         returned = self._pick([*graph.tasks, -1])
         if self._reports(run):
             task = self.model.tasks[run.uid]
-            # While it runs it waits for nothing; the cycle could only come through the returned one.
+            # A running task waits for nothing, so a cycle can only come through what it returned.
             if returned == -1 or self.model.would_be_cycle(run.uid, [returned]):
                 self.model.fail(run.uid, is_final=True)
             else:

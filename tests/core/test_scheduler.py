@@ -330,7 +330,10 @@ def test_awaiting_several_tasks_lasts_until_the_last(story):
     s.awaits(a, b)
     s.awaits(a, c)
     s.succeed(c)
-    assert (a.attempt.state, s.commands()) == ("suspended", ["c succeeded", "tell a that c succeeded"])
+    assert (a.attempt.state, s.commands()) == (
+        "suspended",
+        ["c succeeded", "tell a that c succeeded"],
+    )
     s.stops_awaiting(a, b)
     assert a.attempt.state == "assigned"
     s.succeed(b)

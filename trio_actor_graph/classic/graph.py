@@ -124,6 +124,10 @@ class TaskGraph:
         self._check_creation(function_name)
         if arguments is not None and not callable(arguments):
             checked_arguments(function_name, arguments)
+        if not isinstance(schedule_when_errors_found, bool):
+            raise GraphError(
+                f"schedule_when_errors_found must be a bool, not {schedule_when_errors_found!r}"
+            )
         predecessors = [self.task_node(uid) for uid in predecessor_uids]
         if not predecessors:
             raise GraphError(f"wait task {function_name!r} has no predecessors to wait for")

@@ -175,7 +175,7 @@ def checked_arguments(task_handle: str, arguments: object) -> Arguments:
             return args, kwargs
         case _:
             raise GraphError(
-                f"{task_handle!r}: arguments must be (args, kwargs), not {arguments!r}"
+                f"the arguments of {task_handle!r} must be (args, kwargs), not {arguments!r}"
             )
 
 

@@ -1,11 +1,12 @@
 """A web server for pydoc's pages of the modules named on its command line.
 
-It is a program of its own, started by `pages.open_page_server`: pydoc imports what it documents, which
-is better done elsewhere, and its work would hold up whoever shares the interpreter. It uses nothing
-but the standard library, so it can run with `-I`, untouched by the user's paths and variables.
+It is a program of its own, started by `pages.open_page_server`: pydoc imports what it documents,
+which is better done elsewhere, and its work would hold up whoever shares the interpreter. It uses
+nothing but the standard library, so it can run with `-I`, untouched by the user's paths and
+variables.
 
-It listens on a free port of 127.0.0.1, writes the number to stdout, and ends when stdin does: it cannot
-outlive whoever started it.
+It listens on a free port of 127.0.0.1, writes the number to stdout, and ends when stdin does: it
+cannot outlive whoever started it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class PageRequest(BaseHTTPRequestHandler):
 
     server: PageServer
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         name = self.path.removeprefix("/").removesuffix(".html")
         if name not in self.server.modules:
             self.send_error(HTTPStatus.NOT_FOUND)
@@ -54,7 +55,7 @@ class PageRequest(BaseHTTPRequestHandler):
 
 
 def write_page(module: str) -> str:
-    """pydoc's page of a module, as HTML."""
+    """The page of a module that pydoc writes, as HTML."""
     thing = pydoc.safeimport(module)
     page: str = pydoc.html.page(module, pydoc.html.document(thing, module))
     return page

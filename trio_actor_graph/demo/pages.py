@@ -13,13 +13,12 @@ import trio
 
 MODULES: Final = tuple(
     """
-    argparse array ast base64 bisect calendar codecs collections concurrent.futures configparser
-    contextlib copy csv dataclasses datetime decimal difflib dis doctest email.message enum fractions
-    functools heapq html.parser http.client inspect io ipaddress itertools json logging math numbers
-    operator os pathlib pickle platform pprint queue random re selectors shlex shutil smtplib socket
-    socketserver statistics string subprocess tarfile textwrap threading tokenize traceback types
-    typing unittest urllib.parse uuid weakref zipfile
-    """.split()  # noqa: SIM905 - this reads better than sixty quoted names
+    argparse array ast base64 bisect calendar codecs collections configparser contextlib copy csv
+    dataclasses datetime decimal difflib dis doctest email.message enum fractions functools heapq
+    html.parser inspect io ipaddress itertools json logging math numbers operator os pathlib pickle
+    platform pprint queue random re selectors shlex shutil socket socketserver statistics string
+    subprocess textwrap threading tokenize traceback types typing unittest uuid zipfile
+    """.split()  # noqa: SIM905 - this reads better than fifty quoted names
 )
 """Modules that every Python has, whose import does nothing but define things."""
 

@@ -6,8 +6,8 @@ Each page is fetched by one task and counted by another, and a last one adds up 
     get_html -> count_words -+-> combine
     get_html -> count_words -+
 
-One of the pages is missing. Its `get_html` fails, its `count_words` is skipped, and `combine`, which
-waits until the others have *ended* rather than succeeded, runs all the same.
+One of the pages is missing. Its `get_html` fails, its `count_words` is skipped, and `combine`,
+which waits until the others have *ended* rather than succeeded, runs all the same.
 
 `trio-actor-graph run trio_actor_graph.demo.words:count_documentation` runs the same graph.
 """
@@ -24,6 +24,8 @@ import trio
 
 from trio_actor_graph import TaskGraph, WorkerLoop, completed, current_task
 from trio_actor_graph.demo.pages import MISSING, MODULES, open_page_server
+
+PAGES: Final = len(MODULES)
 
 PAGE_BYTES_MAX: Final = 10_000_000
 """The largest answer that is read; the largest page has half a million bytes."""

@@ -8,10 +8,13 @@ Without a path it prints the page. A test compares the page with this, so it can
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from trio_actor_graph.graph.states import ATTEMPT_TRANSITIONS, TASK_TRANSITIONS, TERMINAL
+
+Transitions: TypeAlias = Iterable[tuple[tuple[str, str], str]]
 
 _HEAD = """\
 # The life of a task, and of an attempt
@@ -52,19 +55,19 @@ def lifecycle_page() -> str:
         (
             _HEAD,
             _TASK,
-            _diagram(TASK_TRANSITIONS, "waiting", sorted(TERMINAL)),
-            _table(TASK_TRANSITIONS),
+            _diagram(TASK_TRANSITIONS.items(), "waiting", sorted(TERMINAL)),
+            _table(TASK_TRANSITIONS.items()),
             _ATTEMPT,
-            _diagram(ATTEMPT_TRANSITIONS, "assigned", ["ended"]),
-            _table(ATTEMPT_TRANSITIONS),
+            _diagram(ATTEMPT_TRANSITIONS.items(), "assigned", ["ended"]),
+            _table(ATTEMPT_TRANSITIONS.items()),
         )
     )
 
 
-def _diagram(transitions: Mapping[tuple[str, str], str], first: str, last: Iterable[str]) -> str:
+def _diagram(transitions: Transitions, first: str, last: Iterable[str]) -> str:
     """A mermaid diagram, with one arrow for all that leads from one state to another."""
     arrows: dict[tuple[str, str], list[str]] = {}
-    for (before, happening), after in transitions.items():
+    for (before, happening), after in transitions:
         arrows.setdefault((before, after), []).append(happening)
     lines = [f"    [*] --> {first}"]
     lines += [f"    {a} --> {b}: {' / '.join(texts)}" for (a, b), texts in arrows.items()]
@@ -72,12 +75,13 @@ def _diagram(transitions: Mapping[tuple[str, str], str], first: str, last: Itera
     return "\n".join(("```mermaid", "stateDiagram-v2", *lines, "```", ""))
 
 
-def _table(transitions: Mapping[tuple[str, str], str]) -> str:
-    rows = [f"| {before} | {what} | {after} |" for (before, what), after in transitions.items()]
+def _table(transitions: Transitions) -> str:
+    rows = [f"| {before} | {what} | {after} |" for (before, what), after in transitions]
     return "\n".join(("| state | what happens | next state |", "|---|---|---|", *rows, ""))
 
 
 def main(arguments: list[str]) -> None:
+    """Write the page to the path given, or print it."""
     if arguments:
         Path(arguments[0]).write_text(lifecycle_page(), encoding="utf-8")
     else:

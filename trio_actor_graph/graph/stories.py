@@ -75,7 +75,7 @@ def explain(task: TaskRecord) -> str:
         case "skipped":
             return f"{task.label} was skipped {_because(task)}"
         case _:
-            return f"{task.label} has {task.state} after {task.attempts} attempt(s)"
+            return f"{task.label} {_ended(task)} after {task.attempts} attempt(s)"
 
 
 def skip_cause(task: TaskRecord) -> TaskRecord | None:

@@ -1,9 +1,9 @@
 """A live display of a graph that runs: its tasks by name and state, and what each worker holds.
 
-The display looks at the graph now and then, in a task of its own that belongs to nobody's nursery; what
-it has seen is drawn in a thread, so that a terminal that is slow, or stopped by Ctrl-S, holds up nobody.
-Looking at a large graph takes a while (0.1 s for 100,000 tasks), so it is done the less often the
-longer it takes. A display that fails is not shown any more, and nothing else happens.
+The display looks at the graph now and then, in a task of its own that belongs to nobody's nursery.
+What it has seen is drawn in a thread, so that a terminal that is slow, or stopped by Ctrl-S, holds
+up nobody. Looking at a large graph takes a while (0.1 s for 100,000 tasks), so it is done the less
+often the longer it takes. A display that fails is not shown any more, and nothing else happens.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from types import TracebackType
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
 from rich.console import Console, Group
@@ -21,10 +20,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from trio_actor_graph.coordinator import Coordinator
 from trio_actor_graph.graph.states import TASK_STATES, TERMINAL, TaskState
-from trio_actor_graph.handles import TaskGraph
-from trio_actor_graph.statistics import WorkerStatistics
+
+if TYPE_CHECKING:
+    from trio_actor_graph.coordinator import Coordinator
+    from trio_actor_graph.handles import TaskGraph
+    from trio_actor_graph.statistics import WorkerStatistics
 
 LIVE_SECONDS: Final = 0.1
 """How often a terminal is drawn: often enough to look alive."""
@@ -80,7 +81,8 @@ async def show_progress(
     """Show the graph's progress while the body runs.
 
     On a terminal this is a table that is drawn again and again, and stays as it was at the end;
-    anywhere else it is a line a second, and one at the end. No failure of the display reaches the body.
+    anywhere else it is a line a second, and one at the end. No failure of the display reaches the
+    body.
 
     Args:
         graph: the graph to show.
@@ -127,7 +129,7 @@ class _Watcher:
         display: _Display = _LiveTable(self._console) if is_live else _Lines(self._console)
         interval = LIVE_SECONDS if is_live else LINE_SECONDS
         try:
-            await self._in_thread(display.__enter__)
+            await self._in_thread(display.open)
             while not self._stop.is_set():
                 if is_live:
                     await self._show(display)
@@ -139,7 +141,7 @@ class _Watcher:
             await self._show(display, is_last=True)
         finally:
             with trio.CancelScope(shield=True):
-                await self._in_thread(lambda: display.__exit__(None, None, None))
+                await self._in_thread(display.close)
 
     async def _show(self, display: _Display, is_last: bool = False) -> None:
         began = time.monotonic()
@@ -178,11 +180,9 @@ def is_live_terminal(console: Console) -> bool:
 class _Display(Protocol):
     shows_names: bool
 
-    def __enter__(self) -> object: ...
+    def open(self) -> None: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def close(self) -> None: ...
 
     def show(self, snapshot: Snapshot, is_last: bool) -> None: ...
 
@@ -195,10 +195,10 @@ class _Lines:
     def __init__(self, console: Console):
         self._file = console.file
 
-    def __enter__(self) -> None:
+    def open(self) -> None:
         pass
 
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         pass
 
     def show(self, snapshot: Snapshot, is_last: bool) -> None:
@@ -214,10 +214,10 @@ class _LiveTable:
     def __init__(self, console: Console):
         self._live = Live(console=console, auto_refresh=False)
 
-    def __enter__(self) -> None:
+    def open(self) -> None:
         self._live.start()
 
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         self._live.stop()
 
     def show(self, snapshot: Snapshot, is_last: bool) -> None:
@@ -259,7 +259,8 @@ def _task_table(snapshot: Snapshot) -> Table:
                 rest[state] = rest.get(state, 0) + number
         rows[ROWS_MAX - 1 :] = [(f"{len(rows) - ROWS_MAX + 1} other names", rest)]
     for name, counts in rows:
-        table.add_row(Text(name), *(_number(counts.get(state, 0), STYLES[state]) for state in states))
+        numbers = [_number(counts.get(state, 0), STYLES[state]) for state in states]
+        table.add_row(Text(name), *numbers)
     return table
 
 
@@ -268,10 +269,11 @@ def _worker_table(workers: tuple[WorkerStatistics, ...]) -> Table:
     table.columns[3].justify = "left"
     for worker in workers[:ROWS_MAX]:
         running = min(worker.held, worker.slots)
-        ahead = worker.held - running
-        load = Text(f"{running} of {worker.slots}") if worker.is_ready else Text("starting", "yellow")
-        if worker.is_ready and ahead:
-            load.append(f" +{ahead}", "dim")
+        load = Text(f"{running} of {worker.slots}")
+        if not worker.is_ready:
+            load = Text("starting", "yellow")
+        elif worker.held > running:
+            load.append(f" +{worker.held - running}", "dim")
         table.add_row(
             f"{worker.worker_loop}/{worker.index}",
             Text(str(worker.pid or ""), "dim"),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import sysconfig
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from trio_actor_graph.errors import TaskFailed, WorkerStartError
-from trio_actor_graph.handles import TaskGraph
-from trio_actor_graph.statistics import CoordinatorStatistics, RunTime
-from trio_actor_graph.task import Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trio_actor_graph.handles import TaskGraph
+    from trio_actor_graph.statistics import CoordinatorStatistics, RunTime
+    from trio_actor_graph.task import Task
 
 FAILURES_MAX: Final = 10
 """How many different failures are told; who has more looks at one after the other anyway."""
@@ -28,7 +31,9 @@ TEXT_LINES_MAX: Final = 6
 TIMES_MAX: Final = 40
 """How many rows the table of times has."""
 
-_FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
+_FRAME = re.compile(
+    r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE
+)
 
 
 def print_failures(graph: TaskGraph, console: Console) -> None:

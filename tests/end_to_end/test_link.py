@@ -1,0 +1,418 @@
+"""Collaboration: two links on one socket pair, and the reader of frames fed in every way.
+
+No processes: both ends of a link are the same class, and a socket pair stands between them.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from trio_actor_graph import link as link_module
+from trio_actor_graph.errors import PayloadError, ProtocolError
+from trio_actor_graph.graph.conditions import AllOf, AnyOf, Tasks
+from trio_actor_graph.graph.failures import CannotStart, LostTooOften, Raised, Refused, TimedOut
+from trio_actor_graph.link import FrameReader, Link, encode_frames
+from trio_actor_graph.messages import (
+    AddPredecessor,
+    AttemptFailed,
+    AttemptOverdue,
+    AttemptReturnedTask,
+    AttemptsReturned,
+    AttemptStopped,
+    AttemptSucceeded,
+    AwaitedEnded,
+    AwaitTask,
+    CancelAttempt,
+    CancelTask,
+    CreateTask,
+    DefineFunction,
+    FromWorker,
+    ReturnAttempts,
+    RunAttempt,
+    StartUp,
+    StopAwaiting,
+    StopWorker,
+    ToWorker,
+    WorkerReady,
+    WorkerUnable,
+)
+from trio_actor_graph.outcome import TaskOutcome
+
+CONDITION = AllOf((Tasks("succeeded", (1, 2), 2), AnyOf((Tasks("completed", (3, 4), 1),))))
+FAILURES = [
+    Raised("mod.Error", "text ÿ", "Traceback", b"pickle"),
+    Raised("Error", "", "", None),
+    TimedOut(1.5),
+    LostTooOften(3, "process 7 was ended by SIGKILL"),
+    CannotStart("cpu", "Traceback"),
+    Refused("no"),
+]
+OUTCOMES = (
+    TaskOutcome(1, "a", "succeeded", b"value"),
+    *(TaskOutcome(2, "b", "failed", failure=failure) for failure in FAILURES),
+    TaskOutcome(3, "c", "skipped", reason="because"),
+    TaskOutcome(4, "d", "running"),
+)
+DEFINE = DefineFunction((1 << 53) - 1, "mod:outer.<locals>.f", b"\0\xff")
+TO_WORKER: list[msgspec.Struct] = [
+    DEFINE,
+    StartUp(
+        worker_id=1,
+        worker_index=0,
+        loop="cpu",
+        slots=4,
+        first_id=1 << 36,
+        begun_path="/folder/begun",
+        setup=b"setup",
+        functions=(DEFINE,),
+        registered=frozenset({"f"}),
+        loops=frozenset({"default"}),
+    ),
+    RunAttempt(5, 6, 1, "näme", 7, -3, 2.5, b"arguments", OUTCOMES),
+    RunAttempt(5, 6, 1, "", 7, 0, None, b"", ()),
+    CancelAttempt(5),
+    ReturnAttempts(9),
+    *(AwaitedEnded(5, outcome) for outcome in OUTCOMES),
+    StopWorker(),
+]
+FROM_WORKER: list[msgspec.Struct] = [
+    DEFINE,
+    WorkerReady(4321),
+    WorkerUnable("Traceback\n  ..."),
+    AttemptSucceeded(5, b"", 0.0),
+    AttemptFailed(5, Raised("Error", "", ""), 0.25),
+    AttemptFailed(5, TimedOut(3.0), 3.0),
+    AttemptReturnedTask(5, 6, 1e-6),
+    AttemptStopped(5),
+    AttemptOverdue(5),
+    AttemptsReturned((1, 2, 3)),
+    CreateTask(5, 8, 7, True, "child", b"arguments", (6,), CONDITION, 1, 2, 3.0, "cpu"),
+    CreateTask(5, 8, "registered", False, "child", b"", (), None, 0, 0, None, None),
+    AddPredecessor(5, 6, CONDITION),
+    CancelTask(5, 6),
+    AwaitTask(5, 6, True),
+    StopAwaiting(5, 6),
+]
+
+
+# The reader of frames
+
+
+def framed(*frames: Sequence[msgspec.Struct]) -> bytes:
+    return b"".join(part for messages in frames for part in encode_frames(messages))
+
+
+def body_framed(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
+
+
+def read(kind: Any, *pieces: bytes) -> list[msgspec.Struct]:
+    reader: FrameReader[msgspec.Struct] = FrameReader(kind)
+    return [message for piece in pieces for message in reader.feed(piece)]
+
+
+DIRECTIONS = pytest.mark.parametrize(
+    ("kind", "messages"),
+    [(ToWorker, TO_WORKER), (FromWorker, FROM_WORKER)],
+    ids=["to worker", "from worker"],
+)
+
+
+@DIRECTIONS
+def test_every_message_survives_the_way(kind: Any, messages: list[msgspec.Struct]) -> None:
+    """What is read equals what was sent, every kind of message with every kind of field."""
+    assert read(kind, framed(messages)) == messages
+    assert {type(message) for message in messages} == set(kind.__args__)
+
+
+@DIRECTIONS
+def test_frames_may_be_cut_anywhere(kind: Any, messages: list[msgspec.Struct]) -> None:
+    """Byte by byte, or cut in two at every byte: the same messages in the same order."""
+    data = framed(messages[:3], [], messages[3:])
+    assert read(kind, *(data[i : i + 1] for i in range(len(data)))) == messages
+    for cut in range(len(data) + 1):
+        assert read(kind, data[:cut], data[cut:]) == messages
+
+
+def test_messages_appear_as_soon_as_their_frame_is_whole() -> None:
+    """Not before its last byte, not later, and what follows it is kept."""
+    reader: FrameReader[msgspec.Struct] = FrameReader(ToWorker)
+    first, second = framed([CancelAttempt(1)]), framed([CancelAttempt(2), StopWorker()])
+    assert reader.feed(b"") == []
+    assert reader.feed(first[:-1]) == []
+    assert reader.feed(first[-1:] + second[:2]) == [CancelAttempt(1)]
+    assert reader.feed(second[2:]) == [CancelAttempt(2), StopWorker()]
+    assert reader.feed(b"") == []
+
+
+def test_a_length_that_promises_more_than_comes_waits() -> None:
+    """A frame that is not whole is no error: its rest may still come."""
+    frame = framed([CancelAttempt(1)])
+    assert read(ToWorker, b"\xff\xff\xff\xff" + frame[4:]) == []
+
+
+def encoded(value: object) -> bytes:
+    return msgspec.msgpack.encode(value)
+
+
+CANCEL = encoded([CancelAttempt(1)])
+DEEP_CONDITION = b"\x92\xa3all\x91" * 100_000
+RUBBISH = {
+    "an empty frame": b"",
+    "a byte that msgpack never uses": b"\xc1",
+    "a length shorter than its message": CANCEL[:-1],
+    "a length longer than its message": CANCEL + b"\0",
+    "no list": encoded(7),
+    "a map": encoded({1: 2}),
+    "a list of no messages": encoded([7, "x"]),
+    "a message of no fields": encoded([[]]),
+    "an unknown tag": encoded([[99, 1]]),
+    "a tag of the wrong type": encoded([["11", 1]]),
+    "a message of the other direction": encoded([WorkerReady(1)]),
+    "a field too few": encoded([[12]]),
+    "a field of the wrong type": encoded([[12, "1"]]),
+    "none for a number": encoded([[12, None]]),
+    "text that is not UTF-8": b"\x91\x94\x01\x01\xa1\xff\xc4\x00",
+    "one bad message among good ones": encoded([CancelAttempt(1), [99], CancelAttempt(2)]),
+    "a string that claims 4 GiB": b"\x91\x92\x0c\xdb\xff\xff\xff\xff",
+    "a list that claims 4 G members": b"\xdd\xff\xff\xff\xff",
+    "lists in lists": b"\x91" * 1_000_000 + b"\x90",
+    "lists in a field that is not read": b"\x91\x93\x0c\x01" + b"\x91" * 1_000_000 + b"\x90",
+}
+
+
+@pytest.mark.parametrize("body", RUBBISH.values(), ids=RUBBISH.keys())
+def test_rubbish_is_a_protocol_error(body: bytes) -> None:
+    """Whatever is not a frame of these messages is refused, and never guessed at."""
+    with pytest.raises(ProtocolError, match="not a frame of messages"):
+        read(ToWorker, body_framed(body))
+
+
+def test_conditions_nested_too_deep_are_a_protocol_error() -> None:
+    """A message that would exhaust the stack is refused, as is any other rubbish."""
+    message = b"\x94\x1d\x05\x06" + DEEP_CONDITION
+    with pytest.raises(ProtocolError, match="not a frame of messages"):
+        read(FromWorker, body_framed(b"\x91" + message))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_damaged_frames_are_read_or_refused(seed: int) -> None:
+    """A few bytes changed anywhere: messages, patience or ProtocolError, and nothing else."""
+    chance = random.Random(seed)
+    whole = framed(FROM_WORKER)
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            messages = read(FromWorker, bytes(data))
+        except ProtocolError:
+            continue
+        assert all(isinstance(message, tuple(FromWorker.__args__)) for message in messages)
+
+
+def test_a_batch_too_large_for_one_frame_becomes_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Order is kept; only a single message that is too large is refused, with its size."""
+    monkeypatch.setattr(link_module, "FRAME_BYTES_MAX", 100)
+    messages = [DefineFunction(i, "f", b"x" * 40) for i in range(7)]
+    frames = list(encode_frames(messages))
+    assert all(len(frame) <= 104 for frame in frames)
+    assert len(frames) > 1
+    assert read(ToWorker, *frames) == messages
+    with pytest.raises(PayloadError, match=r"a message of 1\d\d bytes; the limit is 100"):
+        encode_frames([*messages, DefineFunction(7, "f", b"x" * 120)])
+
+
+# Links
+
+
+@asynccontextmanager
+async def open_pair() -> AsyncGenerator[tuple[Link[Any], Link[Any]]]:
+    """Two connected links, without their drains."""
+    ends = [trio.socket.from_stdlib_socket(end) for end in socket.socketpair()]
+    links = [Link[Any](trio.SocketStream(end), ToWorker) for end in ends]
+    try:
+        yield links[0], links[1]
+    finally:
+        for link in links:
+            await link.aclose()
+
+
+async def take(link: Link[Any], number: int) -> list[Any]:
+    """The next `number` messages."""
+    messages: list[Any] = []
+    async with aclosing(link.receive()) as batches:
+        while len(messages) < number:
+            messages += await anext(batches)
+    return messages
+
+
+@asynccontextmanager
+async def draining(*links: Link[Any]) -> AsyncGenerator[None]:
+    async with trio.open_nursery() as nursery:
+        for link in links:
+            nursery.start_soon(link.drain)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_message_needs_nobody_but_the_kernel() -> None:
+    """What fits into the kernel's buffer is on its way when `send` returns, drained or not."""
+    async with open_pair() as (left, right):
+        left.send(TO_WORKER)
+        left.send([])
+        assert left.unsent_bytes == 0
+        assert await take(right, len(TO_WORKER)) == TO_WORKER
+
+
+async def test_a_slow_reader_holds_up_nobody_and_loses_nothing() -> None:
+    """`send` never waits; what the peer has not read is kept in order and drained as it reads."""
+    messages = [DefineFunction(i, "f", b"x" * (1000 + i % 7 * 5000)) for i in range(1000)]
+    async with open_pair() as (left, right):
+        for message in messages:
+            left.send([message])
+        unsent = left.unsent_bytes
+        assert unsent > 10_000_000
+        async with draining(left):
+            await trio.testing.wait_all_tasks_blocked()
+            assert 0 < left.unsent_bytes <= unsent
+            first = await take(right, 10)
+            left.send([StopWorker()])
+            assert first + await take(right, 1001 - len(first)) == [*messages, StopWorker()]
+        assert left.unsent_bytes == 0
+
+
+async def test_300_megabytes_in_one_frame_each_way() -> None:
+    """The size of a value is bounded by its own limit, not by the link, and both ends survive."""
+    big = DefineFunction(1, "big", bytes(1024) * 300_000)
+    async with open_pair() as (left, right), draining(left, right):
+        left.send([big])
+        (there,) = await take(right, 1)
+        assert there == big
+        del big
+        right.send([there, StopWorker()])
+        assert await take(left, 2) == [there, StopWorker()]
+
+
+async def test_a_peer_that_has_gone_is_told_by_the_reader_alone() -> None:
+    """Sending to it changes nothing and raises nothing; receiving ends."""
+    async with open_pair() as (left, right):
+        left.send([CancelAttempt(1)])
+        right.send([CancelAttempt(2)])
+        await right.aclose()
+        left.send([CancelAttempt(3)])
+        left.send([DefineFunction(1, "f", bytes(10_000_000))])
+        assert left.unsent_bytes == 0
+        received = [batch async for batch in left.receive()]
+        assert received in ([[CancelAttempt(2)]], [])  # a reset may overtake what was sent
+
+
+async def test_a_peer_that_goes_with_half_a_frame_unread_frees_it() -> None:
+    """What can no longer be sent is forgotten, and the drain has nothing to do."""
+    async with open_pair() as (left, right), draining(left):
+        left.send([DefineFunction(1, "f", bytes(10_000_000))])
+        assert left.unsent_bytes > 0
+        await trio.testing.wait_all_tasks_blocked()
+        await right.aclose()
+        with trio.fail_after(5):
+            while left.unsent_bytes:
+                await trio.testing.wait_all_tasks_blocked()
+        left.send([CancelAttempt(1)])
+        assert left.unsent_bytes == 0
+
+
+@pytest.mark.parametrize("stalls", [False, True], ids=["read at once", "read late"])
+async def test_threads_send_at_once_without_mixing(stalls: bool) -> None:
+    """Frames from several threads never interleave, and each thread's own come in its order."""
+    threads, each = 4, 400
+    async with open_pair() as (left, right), draining(left):
+
+        def send_all(thread: int) -> None:
+            for number in range(each):
+                payload = bytes([thread]) * (number % 10 * 1500)
+                left.send([DefineFunction(number, f"thread {thread}", payload)])
+
+        workers = [threading.Thread(target=send_all, args=(i,)) for i in range(threads)]
+        for worker in workers:
+            worker.start()
+        if stalls:
+            for worker in workers:
+                await trio.to_thread.run_sync(worker.join)
+            assert left.unsent_bytes > 0
+        messages = await take(right, threads * each)
+        for worker in workers:
+            await trio.to_thread.run_sync(worker.join)
+    for thread in range(threads):
+        own = [m for m in messages if m.qualified_name == f"thread {thread}"]
+        assert [m.function_id for m in own] == list(range(each))
+        assert all(m.payload == bytes([thread]) * (m.function_id % 10 * 1500) for m in own)
+
+
+async def test_both_ends_talk_at_once() -> None:
+    """Much unread on both sides is no deadlock."""
+    messages = [DefineFunction(i, "f", bytes(100_000)) for i in range(50)]
+    received: dict[str, list[Any]] = {}
+
+    async def receive(name: str, link: Link[Any]) -> None:
+        received[name] = await take(link, len(messages))
+
+    async with open_pair() as (left, right), draining(left, right):
+        for message in messages:
+            left.send([message])
+            right.send([message])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive, "left", left)
+            nursery.start_soon(receive, "right", right)
+    assert received == {"left": messages, "right": messages}
+
+
+@pytest.mark.parametrize("sent", ["rubbish", "unknown", "other way"])
+async def test_a_peer_that_talks_nonsense_ends_the_receiving(sent: str) -> None:
+    """What came before the nonsense is delivered, then ProtocolError."""
+    nonsense: dict[str, Callable[[], bytes]] = {
+        "rubbish": lambda: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + bytes(100),
+        "unknown": lambda: body_framed(encoded([[99]])),
+        "other way": lambda: framed([WorkerReady(1)]),
+    }
+    ours, theirs = socket.socketpair()
+    link = Link[Any](trio.SocketStream(trio.socket.from_stdlib_socket(ours)), ToWorker)
+    with theirs:
+        try:
+            theirs.sendall(framed([CancelAttempt(1)]))
+            async with aclosing(link.receive()) as batches:
+                assert await anext(batches) == [CancelAttempt(1)]
+                theirs.sendall(nonsense[sent]())
+                if sent == "rubbish":  # its first four bytes promise 1.2 GB, which never come
+                    theirs.close()
+                    with pytest.raises(StopAsyncIteration):
+                        await anext(batches)
+                else:
+                    with pytest.raises(ProtocolError):
+                        await anext(batches)
+        finally:
+            await link.aclose()
+
+
+async def test_closing_ends_whoever_receives() -> None:
+    """`aclose` in one task ends `receive` in another, quietly."""
+    batches: list[Any] = []
+
+    async def receive(link: Link[Any]) -> None:
+        batches.extend([batch async for batch in link.receive()])
+        batches.append("over")
+
+    async with open_pair() as (left, _), trio.open_nursery() as nursery:
+        nursery.start_soon(receive, left)
+        await trio.testing.wait_all_tasks_blocked()
+        await left.aclose()
+    assert batches == ["over"]
