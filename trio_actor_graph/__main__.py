@@ -260,12 +260,13 @@ def _check_builder(function: Any, target: str) -> Callable[..., Any]:
 
     if not callable(function) or not is_coroutine_function(function):
         raise _BadArguments(f"{target!r} is not an async function")
-    signature = inspect.signature(function)
+    builder: Callable[..., Any] = function
+    signature = inspect.signature(builder)
     wants_coordinator = list(signature.parameters)[1:2] == ["coordinator"]
     if _takes(signature, 1) and not wants_coordinator:
-        return _without_coordinator(function)
+        return _without_coordinator(builder)
     if _takes(signature, 2):
-        return function
+        return builder
     raise _BadArguments(
         f"{target!r} can be called neither with a graph nor with a graph and a coordinator: "
         f"its arguments are {signature}"

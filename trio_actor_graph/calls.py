@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias, Union
+from typing import Any, NamedTuple, TypeAlias, TypeGuard, Union
 
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AnyCondition, Condition, TaskReference, as_condition
@@ -71,8 +71,8 @@ def check_options(
     Raises:
         GraphError: one of them is of the wrong type or out of range.
     """
-    if name is not None and not isinstance(name, str):
-        raise GraphError(f"name must be a string, not {name!r}")
+    if name is not None and not is_text(name):
+        raise GraphError(f"name must be a string that can be written as UTF-8, not {name!r}")
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise GraphError(f"priority must be an integer, not {priority!r}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
@@ -82,6 +82,17 @@ def check_options(
     if worker_loop is not None and not isinstance(worker_loop, str):
         raise GraphError(f"worker_loop must be the name of a worker loop, not {worker_loop!r}")
     return Options(as_condition(waits_on), name, priority, retries, timeout_seconds, worker_loop)
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a string that can be sent: lone surrogates have no place in UTF-8."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_positive(value: object) -> bool:

@@ -83,7 +83,7 @@ class FrameReader(Generic[M]):
         try:
             with body:
                 return self._decoder.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # not UTF-8; too deep
             raise ProtocolError(f"not a frame of messages: {error}") from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from trio_actor_graph.calls import AnyFunction, function_name
+from trio_actor_graph.calls import AnyFunction, function_name, is_text
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.records import LoopSpec
 
@@ -41,7 +41,7 @@ class WorkerLoop:
     setup: Callable[[int], Any] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
+        if not is_text(self.name) or not self.name:
             raise GraphError(f"a worker loop's name must be a non-empty string, not {self.name!r}")
         where = f"worker loop {self.name!r}"
         if not _is_integer(self.processes) or self.processes < 0:
@@ -119,7 +119,7 @@ def as_registered(
         named = [(function_name(function), function) for function in functions]
     registered: dict[str, AnyFunction] = {}
     for name, function in named:
-        if not isinstance(name, str) or not callable(function):
+        if not is_text(name) or not callable(function):
             raise GraphError(f"functions: {name!r}: not a function: {function!r}")
         if name in registered:
             raise GraphError(f"functions: two functions are called {name!r}")

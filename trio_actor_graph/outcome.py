@@ -36,8 +36,8 @@ class TaskOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         value: its encoded result, if it succeeded.
-        failure: why it failed; for a skipped task, why the task at the root of it failed.
-        reason: for people, why a skipped or cancelled task did not run.
+        failure: why it failed.
+        cause: for a skipped task, how the task at the root of that ended.
     """
 
     uid: int
@@ -45,7 +45,7 @@ class TaskOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     state: TaskState
     value: bytes | None = None
     failure: Failure | None = None
-    reason: str = ""
+    cause: TaskOutcome | None = None
 
 
 def outcome_error(outcome: TaskOutcome) -> TrioActorGraphError | None:
@@ -57,12 +57,19 @@ def outcome_error(outcome: TaskOutcome) -> TrioActorGraphError | None:
             assert outcome.failure is not None
             return failure_error(outcome.failure, outcome.uid, outcome.name)
         case "cancelled":
-            return TaskCancelled(_label(outcome) + " was cancelled" + outcome.reason)
+            return TaskCancelled(f"{_label(outcome)} was cancelled")
         case _:
-            skipped = TaskSkipped(_label(outcome) + " was skipped " + outcome.reason)
-            if outcome.failure is not None:
-                skipped.__cause__ = failure_error(outcome.failure, outcome.uid, outcome.name)
-            return skipped
+            return _skipped_error(outcome)
+
+
+def _skipped_error(outcome: TaskOutcome) -> TaskSkipped:
+    cause = outcome.cause
+    if cause is None:
+        return TaskSkipped(f"{_label(outcome)} was skipped")
+    ended = "was cancelled" if cause.state == "cancelled" else cause.state
+    error = TaskSkipped(f"{_label(outcome)} was skipped because {_label(cause)} {ended}")
+    error.__cause__ = outcome_error(cause)
+    return error
 
 
 def failure_error(failure: Failure, uid: int, name: str) -> TrioActorGraphError:
@@ -125,7 +132,7 @@ def _label(outcome: TaskOutcome) -> str:
 
 def _text(exception: BaseException) -> str:
     try:
-        return str(exception)[:TEXT_MAX]
+        return _encodable(str(exception)[:TEXT_MAX])
     except Exception as error:
         return f"<its __str__ raised {type(error).__name__}>"
 
@@ -143,10 +150,16 @@ def _traceback(exception: BaseException, frames_hidden: int) -> str:
             "".join(traceback.format_tb(trace))
             + f"{type(exception).__name__}: {_text(exception)}\n"
         )
-    if len(text) <= TEXT_MAX:
-        return text
-    half = TEXT_MAX // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    if len(text) > TEXT_MAX:
+        half = TEXT_MAX // 2
+        left_out = f"\n... {len(text) - 2 * half} characters left out ...\n"
+        text = text[:half] + left_out + text[-half:]
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates, which names of files may hold and UTF-8 cannot."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _pickled(exception: BaseException) -> bytes | None:

@@ -43,8 +43,8 @@ class ResultStore:
             return TaskOutcome(uid, name, state, failure=_failure(task))
         cause = skip_cause(task)
         if state == "skipped" and cause is not None:
-            reason = f"because task {cause.spec.name!r} ({cause.uid}) {_ended(cause)}"
-            return TaskOutcome(uid, name, state, failure=_failure(cause), reason=reason)
+            root = TaskOutcome(cause.uid, cause.spec.name, cause.state, failure=_failure(cause))
+            return TaskOutcome(uid, name, state, cause=root)
         return TaskOutcome(uid, name, state)
 
 
@@ -57,7 +57,3 @@ def _holder(task: TaskRecord) -> TaskRecord:
 
 def _failure(task: TaskRecord) -> Failure | None:
     return cast("Failure | None", task.failure)  # the core carries it as an opaque value
-
-
-def _ended(task: TaskRecord) -> str:
-    return "was cancelled" if task.state == "cancelled" else task.state

@@ -1,4 +1,7 @@
-"""The end of a run, told to people: what failed and why, and where the time went."""
+"""The end of a run, told to people: what failed and why, and where the time went.
+
+Each part that there is something to tell for is followed by an empty line.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ def print_run_times(statistics: CoordinatorStatistics, seconds: float, console: 
         return
     spent = sum(row.seconds for row in rows)
     headline = Text("where the time went", "bold")
-    headline.append(f": tasks ran for {spent:.1f} s, in {seconds:.1f} s", "not bold")
+    headline.append(f": {spent:.1f} s in tasks, in {seconds:.1f} s", "not bold")
     _print_line(console, headline)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("  task", no_wrap=True, overflow="ellipsis")

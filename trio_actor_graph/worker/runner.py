@@ -351,6 +351,8 @@ class AttemptRunner:
         except BaseException as error:
             if _has_cancelled(error):
                 raise  # the whole worker is being cancelled, not this attempt
+            if self._in_place and isinstance(error, KeyboardInterrupt):
+                raise  # meant for the program in whose process this is
             report = AttemptFailed(
                 running.message.attempt_id,
                 describe_exception(error, frames_hidden=2),
