@@ -1,7 +1,7 @@
 """A program written for trio_graph_scheduler, unchanged but for its imports.
 
-Everything runs in this process; nodes and functions are shared objects. Three pages are "fetched", one
-of which is missing; words are counted per page in wait tasks, and the counts that there are combined.
+Everything runs in this process; nodes and functions are shared objects. Three pages are "fetched",
+one of which is missing; wait tasks count the words of each, and the counts found are combined.
 """
 
 from collections import Counter
@@ -40,8 +40,11 @@ async def counts_found(predecessors: list[TaskNode]) -> tuple[tuple[Any, ...], d
 
 
 async def main() -> None:
-    functions = {"get_page": get_page, "count_words": count_words, "combine": combine, "show": show}
-    graph = TaskGraph(functions, WORKER_LOOPS, WORKER_ASSIGNMENTS)
+    graph = TaskGraph(
+        {"get_page": get_page, "count_words": count_words, "combine": combine, "show": show},
+        WORKER_LOOPS,
+        WORKER_ASSIGNMENTS,
+    )
     count_uids: list[str] = []
     for url in [*PAGES, "/sky"]:
         page_uid = await graph.create_task("get_page", ((url,), {}), graph.root.uid)

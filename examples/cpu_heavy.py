@@ -1,7 +1,8 @@
 """A plain function that needs the processor gets faster with processes, not with threads.
 
-The same primes are counted by one process and by two; the second line is the speed-up, about 1.7 on
-two idle cores. Starting the workers is not part of it: `start="eager"` has them ready before.
+The same primes are counted by one process and by two; the second line is the speed-up, nearly 2
+where two cores have nothing else to do. Starting the workers is not part of it: `start="eager"` has
+them ready before.
 """
 
 import time

@@ -1,21 +1,20 @@
 """Tasks create tasks: a crawl whose size nobody knows beforehand.
 
-A page is fetched by one task, which creates one for each link it has found. The graph ends when there
-is nothing left to do, whoever created it. Each page is fetched once, because all of them are told by
-one process (a worker loop has one unless it is given more) which remembers in its context, what its
-`setup` returned.
+A page is fetched by one task, which creates another for each link it finds. The graph ends when
+there is nothing left to do, whoever created it. Each page is fetched once: the loop has one process,
+and what its `setup` returned there remembers which pages are known.
 """
 
 import trio
 
 from trio_actor_graph import WorkerLoop, current_task, open_coordinator
 
-# A made-up site: page n links to 2n, 2n + 1 and, back, to n // 2.
+# A made-up site: page n links to 2n, 2n + 1, back to n // 2, and home to 1.
 LAST_PAGE = 40
 
 
 def open_memory(worker_index: int) -> set[int]:
-    """The context of the worker: the pages that somebody has been sent to."""
+    """Make the context of the worker: the pages that somebody has been sent to."""
     return {1}
 
 
@@ -24,7 +23,7 @@ async def crawl(page: int, depth: int) -> tuple[int, int]:
     await trio.sleep(0.01)
     task = current_task()
     known: set[int] = task.worker_context
-    for link in (2 * page, 2 * page + 1, page // 2):
+    for link in (2 * page, 2 * page + 1, page // 2, 1):
         if 1 <= link <= LAST_PAGE and link not in known:
             known.add(link)
             task.create_task(crawl, link, depth + 1, name=f"page {link}")

@@ -1,7 +1,7 @@
 """A condition can be content with a part: n of m.
 
-Three replicas are asked; the task that decides runs as soon as two of them have answered, and cancels
-the third, which would have taken an hour.
+Three replicas are asked. The task that decides runs as soon as two of them have answered; then the
+third, which would have taken an hour, is cancelled.
 """
 
 import trio
@@ -25,7 +25,7 @@ def decide() -> str:
 
 
 async def main() -> None:
-    loops = [WorkerLoop("network", concurrency=10, functions=[ask_replica])]
+    loops = [WorkerLoop("default", concurrency=10)]
     async with open_coordinator(loops) as coordinator, coordinator.open_graph("read") as graph:
         replicas = [graph.create_task(ask_replica, place, name=place) for place in SECONDS]
         decision = graph.create_task(decide, waits_on=succeeded(replicas, at_least=2))

@@ -1,10 +1,11 @@
 """What waits on what is said where tasks are created; the functions know nothing of it.
 
-Pages are fetched ten at a time in one process, their words are counted in two others, and the counts
-are added up once every page is counted or has failed. One page does not exist: its failure skips the
-counting of that page and nothing else. A small server on the loopback stands for the internet.
+Pages are fetched ten at a time in one process, their words are counted in two others, and the
+counts are added up once every page is counted or has failed. One page does not exist: that skips
+the counting of this page and nothing else. A small server on the loopback stands for the internet.
 """
 
+import re
 from collections import Counter
 from functools import partial
 
@@ -13,9 +14,9 @@ import trio
 from trio_actor_graph import WorkerLoop, completed, current_task, open_coordinator
 
 PAGES = {
-    "/hare": "the hare was quick and the hare was proud",
-    "/tortoise": "the tortoise was slow and the tortoise went on",
-    "/race": "and the tortoise won",
+    "/hare": "<p>the hare was quick and the hare was proud</p>",
+    "/tortoise": "<p>the tortoise was slow and the tortoise went on</p>",
+    "/race": "<p>and the tortoise won</p>",
 }
 
 
@@ -31,7 +32,7 @@ async def get_html(port: int, path: str) -> str:
 
 def count_words(html: str) -> Counter[str]:
     """Count its words; a plain function, which has a process of its own while it runs."""
-    return Counter(html.split())
+    return Counter(re.sub("<[^>]*>", " ", html).split())
 
 
 def combine() -> Counter[str]:
@@ -56,8 +57,8 @@ async def serve_page(stream: trio.SocketStream) -> None:
 async def main() -> None:
     async with trio.open_nursery() as nursery:
         serve = partial(trio.serve_tcp, serve_page, host="127.0.0.1")
-        (listener,) = await nursery.start(serve, 0)
-        port = listener.socket.getsockname()[1]
+        listeners: list[trio.SocketListener] = await nursery.start(serve, 0)
+        port: int = listeners[0].socket.getsockname()[1]
         async with (
             open_coordinator(LOOPS) as coordinator,
             coordinator.open_graph("word counts") as graph,

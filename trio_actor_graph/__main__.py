@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -154,15 +155,13 @@ def _demo(_: argparse.Namespace) -> int:
 
     console = _console(sys.stdout)
     console.print(
-        f"Counting the words in {words.PAGES} pages of Python's documentation, which pydoc "
-        "writes and this machine serves.\nOne more page is missing, on purpose.\n",
+        f"Counting the words of {words.PAGES} pages of Python's documentation, written by pydoc\n"
+        "and served on this machine. One more page is missing on purpose.\n",
     )
     builder = _without_coordinator(words.count_documentation)
     ended = _watch(builder, words.LOOPS, "word counts", console)
-    console.print()
     if ended.error is None:
         print_top_words(ended.value, console)
-        console.print()
     ended.tell(console)
     # The missing page has failed, as it should.
     return 0 if ended.error is None else EXIT_FAILED
@@ -178,6 +177,8 @@ def _run(arguments: argparse.Namespace) -> int:
     ended = _watch(builder, loops, arguments.name or arguments.target, console)
     ended.tell(console)
     if ended.value is not None:
+        if console is not None:
+            console.print()
         print(_as_text(ended.value))
     return EXIT_FAILED if ended.has_failed else 0
 
@@ -329,12 +330,14 @@ class _Ended(NamedTuple):
         """Print what failed, and where the time went; without a console only that, on stderr."""
         from trio_actor_graph.observe.report import print_failures, print_run_times
 
-        if self.graph is not None:
+        if self.graph is not None and self.has_failed:
+            if console is not None:
+                console.print()
             print_failures(self.graph, console or _console(sys.stderr))
         if console is not None:
             print_run_times(self.statistics, self.seconds, console)
         if self.error is not None:
-            _print_exception(self.error)
+            _print_error(self.error)
 
 
 def _watch(
@@ -391,6 +394,20 @@ def _as_text(value: object) -> str:
     return value if isinstance(value, str) else pformat(value)
 
 
+def _print_error(error: Exception) -> None:
+    """Print what came out of the function; in short, if it tells of a task: that is told."""
+    import traceback
+
+    from trio_actor_graph.errors import TrioActorGraphError
+
+    if not isinstance(error, TrioActorGraphError) or not error.args:
+        _print_exception(error)
+        return
+    frames = traceback.extract_tb(error.__traceback__)
+    at = [f" at {f.filename}:{f.lineno} in {f.name}" for f in frames if not _is_ours(f.filename)]
+    print(f"{type(error).__name__}{''.join(at[-1:])}: {error.args[0]}", file=sys.stderr)
+
+
 def _print_exception(error: BaseException) -> None:
     """Print a traceback that begins where somebody else's code does."""
     import traceback
@@ -403,7 +420,10 @@ def _print_exception(error: BaseException) -> None:
 
 def _is_ours(filename: str) -> bool:
     ours = str(Path(__file__).parent)
-    return filename.startswith((ours, "<frozen importlib", importlib.__file__))
+    standard = sysconfig.get_path(
+        "stdlib"
+    )  # contextlib between us, importlib between us and a module
+    return filename.startswith((ours, standard, "<frozen "))
 
 
 def _short(error: BaseException) -> str:

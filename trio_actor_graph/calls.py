@@ -49,13 +49,19 @@ def take_apart(function: object, args: tuple[object, ...]) -> Call:
         kwargs = {**function.keywords, **kwargs}
         args = (*function.args, *args)
         function = function.func
-    if isinstance(function, str):
-        return Call(function, args, kwargs)
-    if not callable(function):
+    if not isinstance(function, str) and not callable(function):
         raise GraphError(f"not a function or the name of one: {function!r}")
-    if inspect.isasyncgenfunction(function):
-        raise GraphError(f"{function_name(function)} is an async generator: a task has one result")
     return Call(function, args, kwargs)
+
+
+def check_function(function: AnyFunction) -> None:
+    """Refuse a function that cannot be a task; asked once for each function.
+
+    Raises:
+        GraphError: it is a generator function, whose calls run nothing.
+    """
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise GraphError(f"{function_name(function)!r} is a generator: a task has one result")
 
 
 def check_options(

@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from trio_actor_graph import messages as msg
-from trio_actor_graph.calls import AnyFunction, Call, Options, is_coroutine_function, split_method
+from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
 from trio_actor_graph.engine.api import Engine
 from trio_actor_graph.engine.local import LocalEngine
 from trio_actor_graph.engine.processes import ProcessEngine
@@ -233,8 +233,8 @@ class Coordinator:
             case msg.CreateTask():
                 self._create_for_attempt(message)
             case msg.DefineFunction(function_id):
-                self._functions.receive(message)
-                self._defined[worker_id].add(self._functions.by_id(function_id).function_id)
+                if self._functions.receive(message):
+                    self._defined[worker_id].add(function_id)
             case msg.AwaitTask(attempt_id, uid, is_seen):
                 if is_seen:
                     self._asked.add((attempt_id, uid))
@@ -327,8 +327,6 @@ class Coordinator:
         options: Options,
         is_async: bool = False,
     ) -> TaskRecord:
-        if entry.function is not None:
-            is_async = is_coroutine_function(entry.function)
         spec = TaskSpec(
             name,
             entry.function_id,
@@ -336,7 +334,7 @@ class Coordinator:
             options.priority,
             options.retries,
             options.timeout_seconds,
-            is_async,
+            is_async or entry.is_async,
         )
         call = TaskCall(entry, arguments)
         task = self._scheduler.on_task_created(

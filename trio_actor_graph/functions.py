@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trio_actor_graph.calls import AnyFunction, function_name, qualified_name
+from trio_actor_graph.calls import (
+    AnyFunction,
+    check_function,
+    function_name,
+    is_coroutine_function,
+    qualified_name,
+)
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.loops import DEFAULT_LOOP, WorkerLoop
 from trio_actor_graph.messages import DefineFunction
@@ -23,10 +29,19 @@ class FunctionEntry:
     Attributes:
         function: the object itself; None for one that a worker made and nobody decoded here.
         loop: the name of the worker loop it is assigned to.
+        is_async: it is a coroutine function; False where that is not known here.
         payload: its encoded form, once that was needed.
     """
 
-    __slots__ = ("function", "function_id", "loop", "name", "payload", "qualified_name")
+    __slots__ = (
+        "function",
+        "function_id",
+        "is_async",
+        "loop",
+        "name",
+        "payload",
+        "qualified_name",
+    )
 
     def __init__(self, function_id: int, function: AnyFunction | None, qualified: str, loop: str):
         self.function_id = function_id
@@ -34,6 +49,7 @@ class FunctionEntry:
         self.qualified_name = qualified
         self.loop = loop
         self.name = qualified if function is None else function_name(function)
+        self.is_async = function is not None and is_coroutine_function(function)
         self.payload: bytes | None = None
 
     def definition(self) -> DefineFunction:
@@ -87,6 +103,7 @@ class FunctionTable:
         """The entry of a function, made if it is new."""
         entry = self._by_identity.get(id(function))
         if entry is None:
+            check_function(function)
             name = qualified_name(function)
             loop = self._loop_by_name.get(name, DEFAULT_LOOP)
             entry = self._add(FunctionEntry(next(self._ids), function, name, loop))
@@ -108,16 +125,21 @@ class FunctionTable:
     def by_id(self, function_id: int) -> FunctionEntry:
         return self._by_id[function_id]
 
-    def receive(self, message: DefineFunction) -> None:
-        """Take note of a function that a worker wants run under a number of its own."""
+    def receive(self, message: DefineFunction) -> bool:
+        """Take note of a function that a worker wants run under a number of its own.
+
+        Returns:
+            False if the function was known under another number, by which it will be called.
+        """
         same = self._by_payload.get((message.qualified_name, message.payload))
         if same is not None:
             self._by_id[message.function_id] = same
-            return
+            return False
         loop = self._loop_by_name.get(message.qualified_name, DEFAULT_LOOP)
         entry = FunctionEntry(message.function_id, None, message.qualified_name, loop)
         entry.payload = message.payload
         self._by_payload[message.qualified_name, message.payload] = self._add(entry)
+        return True
 
     def _add(self, entry: FunctionEntry) -> FunctionEntry:
         self._by_id[entry.function_id] = entry

@@ -244,7 +244,7 @@ async def test_what_comes_too_late_or_in_a_circle_is_refused(engine: Engine, boa
             ready = graph.create_task(noop, name="ready")
             a = graph.create_task(noop, waits_on=running, name="a")
             b = graph.create_task(noop, waits_on=completed(a), name="b")
-            c = graph.create_task(noop, b, name="c")
+            c = graph.create_task(noop, waits_on=b, name="c")
             await board.wait_for("held runs")
             too_late = (
                 "too late to add a predecessor to {} (task {}): it is {!r}, and only "

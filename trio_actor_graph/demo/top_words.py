@@ -17,8 +17,9 @@ SHOWN: Final = 10
 def print_top_words(counts: Counter[str], console: Console) -> None:
     """Print the most frequent words, with bars."""
     top = counts.most_common(SHOWN)
-    console.print(f"[bold]top words[/bold] of {len(counts):,} different ones")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    console.print(f"\n[bold]top words[/bold] of {len(counts):,} different ones")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for word, number in top:
-        table.add_row(f"  {word}", f"{number:>6,}", ProgressBar(top[0][1], number, width=30))
+        bar = ProgressBar(top[0][1], number, width=30)
+        table.add_row(f"  {word}", f"{number:>6,}", *[bar] * console.is_terminal)
     console.print(table)

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -221,9 +221,9 @@ class _LiveTable:
         self._live.stop()
 
     def show(self, snapshot: Snapshot, is_last: bool) -> None:
-        parts = [_headline(snapshot), _task_table(snapshot)]
-        if not is_last:  # at the end no worker holds anything
-            parts.append(_worker_table(snapshot.workers))
+        parts: list[RenderableType] = [_headline(snapshot), _task_table(snapshot)]
+        if snapshot.workers and not is_last:  # at the end no worker holds anything
+            parts += ["", _worker_table(snapshot.workers)]
         self._live.update(Group(*parts), refresh=True)
 
 

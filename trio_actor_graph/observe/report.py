@@ -1,7 +1,4 @@
-"""The end of a run, told to people: what failed and why, and where the time went.
-
-Each part that there is something to tell for is followed by an empty line.
-"""
+"""The end of a run, told to people: what failed and why, and where the time went."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import sysconfig
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -49,13 +47,13 @@ def print_failures(graph: TaskGraph, console: Console) -> None:
             _print_failure(console, lines, alike)
             told += alike
         if told < failed:
-            _print_line(console, Text(f"  ... and {failed - told:,} more", "dim"))
+            _print_line(console, Text(f"... and {failed - told:,} more", "dim"), 2)
     if skipped := counts["skipped"]:
         _print_line(console, Text(f"{_tasks(skipped)} skipped", "bold magenta"))
         for task, _ in zip(_in_state(graph, "skipped"), range(FAILURES_MAX), strict=False):
-            _print_line(console, Text(f"  {task.error}"))
+            _print_line(console, Text(f"{task.error}"), 2)
         if skipped > FAILURES_MAX:
-            _print_line(console, Text(f"  ... and {skipped - FAILURES_MAX:,} more", "dim"))
+            _print_line(console, Text(f"... and {skipped - FAILURES_MAX:,} more", "dim"), 2)
     if cancelled := counts["cancelled"]:
         _print_line(console, Text(f"{_tasks(cancelled)} cancelled", "bold magenta"))
 
@@ -72,10 +70,11 @@ def print_run_times(statistics: CoordinatorStatistics, seconds: float, console: 
     if not rows:
         return
     spent = sum(row.seconds for row in rows)
+    console.print()
     headline = Text("where the time went", "bold")
-    headline.append(f": {spent:.1f} s in tasks, in {seconds:.1f} s", "not bold")
+    headline.append(f": {spent:.1f} s in tasks during {seconds:.1f} s", "not bold")
     _print_line(console, headline)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("  task", no_wrap=True, overflow="ellipsis")
     table.add_column("worker", no_wrap=True)
     for heading in ("runs", "seconds", "mean", "longest"):
@@ -93,7 +92,7 @@ def print_run_times(statistics: CoordinatorStatistics, seconds: float, console: 
         name = row.name
     console.print(table)
     if len(rows) > TIMES_MAX:
-        _print_line(console, Text(f"  ... and {len(rows) - TIMES_MAX:,} more", "dim"))
+        _print_line(console, Text(f"... and {len(rows) - TIMES_MAX:,} more", "dim"), 2)
 
 
 def failure_lines(error: BaseException) -> list[str]:
@@ -124,12 +123,12 @@ def _distinct(tasks: Iterator[Task[Any]]) -> Iterator[tuple[list[str], int]]:
 
 def _print_failure(console: Console, lines: list[str], alike: int) -> None:
     first, *others = lines
-    line = Text(f"  {first}")
+    line = Text(first)
     if alike > 1:
         line.append(f" (and {_others(alike - 1)} the same way)", "dim")
-    _print_line(console, line)
+    _print_line(console, line, 2)
     for other in others:
-        _print_line(console, Text(f"    {other}", "dim"))
+        _print_line(console, Text(other, "dim"), 4)
 
 
 def _where(trace: str) -> str:
@@ -155,9 +154,12 @@ def _in_state(graph: TaskGraph, state: str) -> Iterator[Task[Any]]:
     return (task for task in graph.tasks if task.state == state)
 
 
-def _print_line(console: Console, text: Text) -> None:
-    """Print text as it is: an address or a path that is broken up cannot be copied."""
-    console.print(text, soft_wrap=True, highlight=False)
+def _print_line(console: Console, text: Text, indent: int = 0) -> None:
+    """Print text, on a terminal broken between words; anywhere else a line stays a line."""
+    if console.is_terminal:
+        console.print(Padding.indent(text, indent), highlight=False)
+    else:
+        console.print(Text(" " * indent) + text, soft_wrap=True, highlight=False)
 
 
 def _tasks(number: int) -> str:

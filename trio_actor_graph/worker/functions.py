@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from trio_actor_graph.calls import AnyFunction, is_coroutine_function, qualified_name
+from trio_actor_graph.calls import (
+    AnyFunction,
+    check_function,
+    is_coroutine_function,
+    qualified_name,
+)
 from trio_actor_graph.graph.failures import Raised
 from trio_actor_graph.messages import DefineFunction
 from trio_actor_graph.outcome import describe_exception
@@ -68,9 +73,11 @@ class ReceivedFunctions:
     def identify(self, function: AnyFunction) -> int:
         known = self._known.get(id(function))
         if known is None:
+            check_function(function)
             name = qualified_name(function)
             payload = encode_value(function, f"function {name}")
             known = self._known[id(function)] = (next(self._ids), function)
+            self._loaded[known[0]] = LoadedFunction(function)
             self._send(DefineFunction(known[0], name, payload))
         return known[0]
 
