@@ -1,8 +1,8 @@
 """Tasks create tasks: a crawl whose size nobody knows beforehand.
 
 A page is fetched by one task, which creates another for each link it finds. The graph ends when
-there is nothing left to do, whoever created it. Each page is fetched once: the loop has one process,
-and what its `setup` returned there remembers which pages are known.
+there is nothing left to do, whoever created it. Each page is fetched once: the loop has one
+process, and what its `setup` returned there remembers which pages are known.
 """
 
 import trio

@@ -330,9 +330,7 @@ class _Ended(NamedTuple):
         """Print what failed, and where the time went; without a console only that, on stderr."""
         from trio_actor_graph.observe.report import print_failures, print_run_times
 
-        if self.graph is not None and self.has_failed:
-            if console is not None:
-                console.print()
+        if self.graph is not None:
             print_failures(self.graph, console or _console(sys.stderr))
         if console is not None:
             print_run_times(self.statistics, self.seconds, console)

@@ -22,11 +22,11 @@ from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
 from trio_actor_graph.engine.api import Engine
 from trio_actor_graph.engine.local import LocalEngine
 from trio_actor_graph.engine.processes import ProcessEngine
-from trio_actor_graph.errors import GraphError, InternalError
+from trio_actor_graph.errors import CycleError, GraphError, InternalError
 from trio_actor_graph.functions import FunctionEntry, FunctionTable, OwnFunctions
 from trio_actor_graph.graph import commands as do
 from trio_actor_graph.graph.conditions import AnyCondition
-from trio_actor_graph.graph.failures import CannotStart
+from trio_actor_graph.graph.failures import CannotStart, Refused
 from trio_actor_graph.graph.records import (
     AttemptRecord,
     GraphRecord,
@@ -198,7 +198,7 @@ class Coordinator:
 
     async def wait_drained(self, graph: GraphRecord) -> None:
         """Wait until nothing of the graph runs any more, wanted or not."""
-        if self._has_attempts(graph):
+        if self._has_attempts(graph) and not self._is_closed:
             await self._draining.setdefault(graph, trio.Event()).wait()
 
     # ---- what engines report ----------------------------------------------------------------
@@ -212,6 +212,7 @@ class Coordinator:
     def on_worker_lost(self, worker_id: int, how: str, begun: frozenset[int]) -> None:
         self._defined.pop(worker_id, None)
         self._scheduler.on_worker_lost(worker_id, how, trio.current_time(), begun)
+        self._workers_changed.set()
         self._run_commands()
 
     def _take_message(self, worker_id: int, message: msgspec.Struct, now: float) -> None:
@@ -307,7 +308,8 @@ class Coordinator:
                 raise GraphError(f"task {message.uid} is not in graph {attempt.task.graph.name!r}")
             self._scheduler.on_predecessor_added(task, message.condition)
         except GraphError as error:
-            self._scheduler.on_attempt_refused(message.attempt_id, str(error))
+            refusal = Refused(str(error), isinstance(error, CycleError))
+            self._scheduler.on_attempt_refused(message.attempt_id, refusal)
 
     def _cancel_for_attempt(self, attempt_id: int, uid: int) -> None:
         attempt = self._scheduler.attempts.get(attempt_id)
@@ -486,32 +488,39 @@ class Coordinator:
             WorkerStartError: one of them cannot start.
         """
         loops = self._scheduler.loops.values()
-        for loop in loops:
-            for index in range(len(loop.slots)):
-                self._scheduler.start_worker(loop, index)
-        self.wake()
         while True:
             for loop in loops:
                 if isinstance(loop.failure, CannotStart):
                     raise failure_error(loop.failure, 0, "")
-            workers = [w for loop in loops for w in loop.workers.values()]
-            if len(workers) == sum(len(loop.slots) for loop in loops) and all(
-                w.is_ready for w in workers
-            ):
+                self._start_missing(loop)
+            if all(w.is_ready for loop in loops for w in loop.workers.values()):
                 return
             await self._workers_changed.wait()
             self._workers_changed = trio.Event()
 
+    def _start_missing(self, loop: LoopRecord) -> None:
+        """Start the loop's workers that there are not, because none were yet or some were lost."""
+        taken = {worker.index for worker in loop.workers.values()}
+        for index in range(len(loop.slots)):
+            if index not in taken:
+                self._scheduler.start_worker(loop, index)
+                self.wake()
+
     async def stop(self) -> None:
         """Let the workers close what they opened and exit."""
-        self._is_closed = True
+        self.close()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._processes.stop, STOP_SECONDS)
             nursery.start_soon(self._local.stop, STOP_SECONDS)
 
     def close(self) -> None:
-        """Take no more tasks."""
+        """Take no more tasks, and end those of graphs that are still open in other trio tasks."""
         self._is_closed = True
+        for graph in self._graphs.values():
+            self._scheduler.on_graph_cancelled(graph.record)
+        self._run_commands()
+        for drained in self._draining.values():
+            drained.set()
 
 
 @asynccontextmanager

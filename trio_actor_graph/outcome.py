@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from trio_actor_graph.errors import (
+    CycleError,
     GraphError,
     TaskCancelled,
     TaskFailed,
@@ -93,9 +94,9 @@ def failure_error(failure: Failure, uid: int, name: str) -> TrioActorGraphError:
             return WorkerLost(text, task_uid=uid, task_name=name)
         case CannotStart(loop, text):
             return WorkerStartError(f"worker loop {loop!r} cannot start:\n{text}")
-        case Refused(message):
+        case Refused(message, is_cycle):
             refused = TaskFailed(f"{label} failed: {message}", task_uid=uid, task_name=name)
-            refused.__cause__ = GraphError(message)
+            refused.__cause__ = CycleError(message) if is_cycle else GraphError(message)
             return refused
 
 
@@ -105,7 +106,7 @@ def rebuild(failure: Raised) -> BaseException | None:
         return None
     try:
         exception = decode_value(failure.pickled)
-    except Exception:
+    except BaseException:
         return None
     return exception if isinstance(exception, BaseException) else None
 
@@ -133,7 +134,7 @@ def _label(outcome: TaskOutcome) -> str:
 def _text(exception: BaseException) -> str:
     try:
         return _encodable(str(exception)[:TEXT_MAX])
-    except Exception as error:
+    except BaseException as error:
         return f"<its __str__ raised {type(error).__name__}>"
 
 
@@ -145,7 +146,7 @@ def _traceback(exception: BaseException, frames_hidden: int) -> str:
         trace = trace and trace.tb_next
     try:
         text = "".join(traceback.format_exception(type(exception), exception, trace))
-    except Exception:
+    except BaseException:
         text = (
             "".join(traceback.format_tb(trace))
             + f"{type(exception).__name__}: {_text(exception)}\n"
@@ -167,6 +168,6 @@ def _pickled(exception: BaseException) -> bytes | None:
     try:
         data = encode_value(exception, "exception")
         again: Any = decode_value(data)
-    except Exception:
+    except BaseException:
         return None
     return data if type(again) is type(exception) and len(data) <= 10 * TEXT_MAX else None

@@ -218,7 +218,7 @@ class World:
         LoopSpec("cpu", (1, 1)),
         LoopSpec("local", (3,), is_local=True),
     )
-    SECONDS = (1e-5, 2e-4, 1e-3, 1.0)
+    SECONDS = (1e-5, 1e-3, 1.0)  # by kind of task: the short ones are held ahead
     GRAPHS_MAX = 4
     TASKS_MAX = 80
 
@@ -236,25 +236,25 @@ class World:
 
     ACTS: ClassVar[dict[str, float]] = {  # what may happen, and how often
         "open_graph": 1,
-        "create_task": 10,
+        "create_task": 12,
         "add_predecessor": 3,
-        "cancel_task": 1,
+        "cancel_task": 1.5,
         "cancel_graph": 0.1,
         "close_graph": 1,
         "worker_ready": 4,
         "worker_lost": 0.7,
         "worker_start_failed": 0.05,
-        "begin": 8,
-        "succeed": 7,
+        "begin": 7,
+        "succeed": 5,
         "fail": 2,
         "return_task": 2,
         "await_task": 4,
         "stop_awaiting": 1,
         "overdue": 0.5,
         "answer_recall": 3,
-        "stop": 2,
+        "stop": 0.7,
         "pass_time": 3,
-        "settle": 6,
+        "settle": 8,
     }
 
     def act(self, name: str) -> None:
@@ -283,15 +283,17 @@ class World:
         loop = self._pick(self.LOOPS).name
         spec = TaskSpec(
             f"t{uid}",
-            kind=self.draw(3),
+            kind=self.draw(len(self.SECONDS)),
             loop=loop,
             priority=self.draw(2),
             retries=self.draw(3) // 2,
             is_async=self.draw(2) == 0,
         )
         known = list(graph.tasks)
-        condition = self._condition(known) if known and self.draw(4) else None
-        inputs = [self._pick(known) for _ in range(self.draw(3))] if known else []
+        condition = self._condition(known) if known and self.draw(2) else None
+        inputs = (
+            [self._pick(known) for _ in range(self.draw(3))] if known and not self.draw(3) else []
+        )
         try:
             self.scheduler.on_task_created(graph, uid, spec, "call", inputs, _built(condition))
         except GraphError:
@@ -392,11 +394,10 @@ class World:
 
     def succeed(self) -> None:
         if (run := self._end_run()) is not None:
-            seconds = self._pick(self.SECONDS)
             is_wanted = self._reports(run)
             if is_wanted:
                 self.model.succeed(run.uid)
-            task = self.scheduler.on_attempt_succeeded(run.attempt_id, seconds, self.now)
+            task = self.scheduler.on_attempt_succeeded(run.attempt_id, self._seconds(run), self.now)
             assert (task is not None) == is_wanted
 
     def fail(self) -> None:
@@ -404,7 +405,7 @@ class World:
             failure = (Raised("E", "", ""), TimedOut(1.0))[self.draw(2)]
             if self._reports(run):
                 self.model.fail(run.uid)
-            self.scheduler.on_attempt_failed(run.attempt_id, failure, 0.1, self.now)
+            self.scheduler.on_attempt_failed(run.attempt_id, failure, self._seconds(run), self.now)
 
     def return_task(self) -> None:
         if (run := self._end_run()) is None:
@@ -418,7 +419,9 @@ class World:
                 self.model.fail(run.uid, is_final=True)
             else:
                 task.attempt, task.is_suspended, task.returns = None, False, returned
-        self.scheduler.on_attempt_returned_task(run.attempt_id, returned, 0.1, self.now)
+        self.scheduler.on_attempt_returned_task(
+            run.attempt_id, returned, self._seconds(run), self.now
+        )
 
     def await_task(self) -> None:
         run = self._pick_run()
@@ -481,6 +484,10 @@ class World:
             for worker in self.workers.values():
                 worker.begun.pop(run.attempt_id, None)
         return run
+
+    def _seconds(self, run: Run) -> float:
+        graph = self.graphs[self.model.tasks[run.uid].graph]
+        return self.SECONDS[graph.tasks[run.uid].spec.kind]
 
     def _is_wanted(self, run: Run) -> bool:
         return self.model.tasks[run.uid].attempt == run.attempt_id
@@ -609,7 +616,9 @@ class World:
                     del worker.begun[run.attempt_id]
                     if self._reports(run):
                         self.model.succeed(run.uid)
-                    self.scheduler.on_attempt_succeeded(run.attempt_id, 0.1, self.now)
+                    self.scheduler.on_attempt_succeeded(
+                        run.attempt_id, self._seconds(run), self.now
+                    )
                     return
 
 

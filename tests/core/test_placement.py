@@ -193,6 +193,20 @@ def test_another_worker_is_started_for_what_is_stuck_ahead(story):
     assert s.settle() == ["start t1 on default.1"]
 
 
+def test_an_idle_worker_comes_before_another_start(story):
+    s = story(LoopSpec("default", (1, 1, 1)), ready=False)
+    create_many(s, 2)
+    assert s.settle() == ["start worker default.0", "start worker default.1"]
+    s.worker_ready(0)
+    s.worker_ready(1)
+    s.settle()
+    s.learn(SHORT, 1e-3)
+    s.create("short", kind=SHORT)
+    assert s.settle() == ["start short on default.0"]
+    s.succeed(s.tasks[2])
+    assert s.settle(0.02) == ["t1 succeeded", "recall 1 from default.0"]
+
+
 def test_silence_counts_from_the_first_work(story):
     """A worker that was idle for an hour and is given work has not been silent for an hour."""
     s = story(TWO_WORKERS)
@@ -219,3 +233,19 @@ def test_a_worker_about_to_be_killed_is_no_place(story):
     s.stopped(s.tasks[2])
     assert s.settle(1.0) == []
     assert s.scheduler.next_deadline() is None
+
+
+def test_what_a_worker_about_to_be_killed_holds_is_not_called_back(story):
+    s = story(TWO_WORKERS)
+    create_many(s, 2)
+    s.settle()
+    s.learn(SHORT, 1e-3)
+    s.create("ahead", kind=SHORT)
+    assert s.settle() == ["start ahead on default.0"]
+    s.cancel(s.tasks[1])
+    assert s.settle() == ["stop t0", "t0 cancelled"]
+    assert s.settle(0.3) == ["kill default.0"]
+    s.succeed(s.tasks[2])
+    assert (s.settle(1.0), s.scheduler.next_deadline()) == (["t1 succeeded"], None)
+    s.lose(begun=[s.tasks[1]])
+    assert s.settle() == ["start ahead on default.1"]

@@ -469,7 +469,7 @@ def test_it_is_too_late_for_a_predecessor(story, state: str):
 
 def test_it_is_too_late_after_a_tail_call(story):
     s = story(LoopSpec("default", (3,)))
-    a, b, c = s.running("a"), s.running("b"), s.running("c")
+    a, b, c = s.running("a", completed(s.ended("x"))), s.running("b"), s.running("c")
     s.returns(a, b)
     with pytest.raises(GraphError, match="it has run, and only a task that still waits"):
         s.add_predecessor(a, c)
@@ -494,6 +494,18 @@ def test_a_cycle_is_refused_and_told(story):
     assert s.settle() == ["x succeeded", "start a on default.0"]
 
 
+def test_a_short_cycle_among_many_successors_is_found(story):
+    """From the predecessor's side it is one step; from the task's side it is the last of many."""
+    s = story()
+    x = s.running("x")
+    a = s.create("a", x)
+    for number in range(20):
+        s.create(f"b{number}", a)
+    last = s.create("last", a)
+    with pytest.raises(CycleError):
+        s.add_predecessor(a, last)
+
+
 def test_what_no_longer_waits_makes_no_cycle(story):
     """`b` needs one of two and has it, so it may come before `a` although `a` is the other."""
     s = story(LoopSpec("default", (3,)))
@@ -508,11 +520,11 @@ def test_what_no_longer_waits_makes_no_cycle(story):
 
 def test_a_cancelled_caller_makes_no_cycle(story):
     """`a` had returned `b` but was cancelled: what waits for both may come before `b`."""
-    s = story(LoopSpec("default", (3,)))
-    x, y, a = s.running("x"), s.running("y"), s.running("a")
+    s = story(LoopSpec("default", (9,)))
+    x, a = s.running("x"), s.running("a")
     b = s.create("b", x)
     s.returns(a, b)
-    c = s.create("c", completed(a, y))
+    c = s.create("c", completed(a, [s.running(name) for name in "defgh"]))
     s.cancel(a)
     s.add_predecessor(b, c)
     assert s.settle() == ["a cancelled"]

@@ -44,9 +44,14 @@ class CannotStart(msgspec.Struct, frozen=True, tag="worker start", array_like=Tr
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused", array_like=True):
-    """The task asked the graph for something that is not allowed."""
+    """The task asked the graph for something that is not allowed.
+
+    Attributes:
+        is_cycle: what it asked for would have closed a cycle of waits.
+    """
 
     message: str
+    is_cycle: bool = False
 
 
 Failure: TypeAlias = Raised | TimedOut | LostTooOften | CannotStart | Refused

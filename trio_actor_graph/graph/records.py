@@ -15,6 +15,7 @@ from trio_actor_graph.graph.ready_queue import ReadyQueue
 from trio_actor_graph.graph.states import TASK_STATES, TERMINAL, AttemptState, TaskState
 
 if TYPE_CHECKING:
+    from trio_actor_graph.graph.failures import Refused
     from trio_actor_graph.graph.gates import Gate
 
 
@@ -148,7 +149,7 @@ class AttemptRecord:
     Attributes:
         expected_seconds: how long it is expected to run.
         awaits: the tasks it waits for while it runs, by uid; None for none.
-        refusal: something wrong it asked for; it will fail with this text when it ends.
+        refusal: something wrong it asked for; it will fail with this when it ends.
     """
 
     __slots__ = (
@@ -170,7 +171,7 @@ class AttemptRecord:
         self.expected_seconds = expected_seconds
         self.state: AttemptState = "assigned"
         self.awaits: dict[int, TaskRecord] | None = None
-        self.refusal: str | None = None
+        self.refusal: Refused | None = None
 
 
 class WorkerRecord:

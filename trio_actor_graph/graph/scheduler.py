@@ -182,7 +182,7 @@ class Scheduler:
         if attempt is None:
             return None
         if attempt.refusal is not None:
-            self._fail_or_retry(attempt.task, Refused(attempt.refusal))
+            self._fail_or_retry(attempt.task, attempt.refusal)
             return None
         self._end(attempt.task, "function returned")
         return attempt.task
@@ -205,7 +205,7 @@ class Scheduler:
         task = attempt.task
         returned = task.graph.tasks.get(returned_uid)
         if attempt.refusal is not None:
-            self._fail_or_retry(task, Refused(attempt.refusal))
+            self._fail_or_retry(task, attempt.refusal)
         elif returned is None:
             self._fail_or_retry(task, Refused(f"{task.label} returned a task of another graph"))
         elif path := wait_path(task, returned):
@@ -223,11 +223,11 @@ class Scheduler:
                 returned.returned_by = []
             returned.returned_by.append(task)
 
-    def on_attempt_refused(self, attempt_id: int, message: str) -> None:
+    def on_attempt_refused(self, attempt_id: int, refusal: Refused) -> None:
         """A running function asked for something wrong; it learns of it by failing at its end."""
         attempt = self.attempts.get(attempt_id)
         if attempt is not None:
-            attempt.refusal = message
+            attempt.refusal = refusal
 
     def on_attempt_awaits(self, attempt_id: int, uid: int) -> None:
         """A running function waits for a task of its graph; meanwhile its slot is free.

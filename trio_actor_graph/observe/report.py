@@ -40,6 +40,8 @@ _FRAME = re.compile(
 def print_failures(graph: TaskGraph, console: Console) -> None:
     """Tell which tasks failed and why, and how many could not run because of it."""
     counts = graph.counts()
+    if counts["failed"] or counts["skipped"] or counts["cancelled"]:
+        console.print()
     if failed := counts["failed"]:
         _print_line(console, Text(f"{_tasks(failed)} failed", "bold red"))
         told = 0

@@ -84,7 +84,7 @@ class ReceivedFunctions:
     def _load(self, function_id: int) -> LoadedFunction:
         try:
             function: AnyFunction = decode_value(self._payloads[function_id])
-        except Exception as error:
+        except BaseException as error:  # a module may even call sys.exit when it is imported
             return LoadedFunction(None, describe_exception(error, frames_hidden=2))
         self._known[id(function)] = (function_id, function)
         return LoadedFunction(function)

@@ -212,6 +212,7 @@ class AttemptRunner:
 
     def create(self, attempt: RunningAttempt, call: Call, options: Options) -> tuple[int, str]:
         """Report the creation of a task; return its uid and name."""
+        self._check_running(attempt)
         function = call.function
         number: int | str
         if isinstance(function, str):
@@ -246,10 +247,12 @@ class AttemptRunner:
         return uid, name
 
     def add_predecessor(self, attempt: RunningAttempt, uid: int, condition: AnyCondition) -> None:
+        self._check_running(attempt)
         self._report(AddPredecessor(attempt.message.attempt_id, uid, condition))
         self._flush_in_time(attempt)
 
     def cancel_task(self, attempt: RunningAttempt, uid: int) -> None:
+        self._check_running(attempt)
         self._report(CancelTask(attempt.message.attempt_id, uid))
         self._flush_in_time(attempt)
 
@@ -260,7 +263,8 @@ class AttemptRunner:
         the last of them is over: anything else could leave a nursery of waits without a slot.
         """
         attempt_id = attempt.message.attempt_id
-        if attempt_id not in self._running or attempt.scope is None:
+        self._check_running(attempt)
+        if not attempt.loaded.is_async:
             raise GraphError(
                 "only a running async task can await the tasks it created; "
                 "a plain function can return one instead"
@@ -465,6 +469,11 @@ class AttemptRunner:
     def _flush_soon(self) -> None:
         """Send once the trio tasks that can run now have run, all their reports together."""
         self._token.run_sync_soon(self.flush, idempotent=True)
+
+    def _check_running(self, attempt: RunningAttempt) -> None:
+        if self._running.get(attempt.message.attempt_id) is not attempt:
+            name, uid = attempt.message.name, attempt.message.uid
+            raise GraphError(f"task {name!r} ({uid}) has ended: it can do nothing more in its graph")
 
     @staticmethod
     def _check_known(kind: str, name: str, known: frozenset[str]) -> None:
