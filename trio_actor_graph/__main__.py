@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import io
 import os
 import re
 import signal
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     try:
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # None, or of a program that runs us
+            if isinstance(stream, io.TextIOWrapper):  # not None, nor of a program that runs us
                 stream.reconfigure(errors="backslashreplace")
         arguments = _parser().parse_args(argv)
         status: int = arguments.command(arguments)

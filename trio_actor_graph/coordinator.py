@@ -126,6 +126,7 @@ class Coordinator:
             async with graph.opened():
                 yield graph
         finally:
+            self._run_commands()  # what leaving it has led to needs the graph once more
             del self._graphs[uid]
             self._scheduler.on_graph_closed(record)
 

@@ -62,11 +62,27 @@ class TaskFailed(TrioActorGraphError):
         self.remote_traceback = remote_traceback
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _task_failed, (
+            type(self),
+            self.args[0],
+            self.task_uid,
+            self.task_name,
+            self.remote_traceback,
+        )
+
     def __str__(self) -> str:
         message = str(self.args[0])
         if not self.remote_traceback:
             return message
         return f"{message}\n\n{self.remote_traceback.rstrip()}"
+
+
+def _task_failed(
+    kind: type[TaskFailed], message: str, uid: int, name: str, remote_traceback: str
+) -> TaskFailed:
+    """Make one from its pickle, which cannot hold keyword arguments."""
+    return kind(message, task_uid=uid, task_name=name, remote_traceback=remote_traceback)
 
 
 class TaskTimeout(TaskFailed):

@@ -55,13 +55,13 @@ def encode_call(
     if not args and not kwargs:
         return b"", ()
     noted: list[int] = []
-    _tasks.noted = noted
+    outer, _tasks.noted = _tasks.noted, noted  # a __reduce__ may come here once more
     try:
         data = _dumps((args, dict(kwargs)) if kwargs else (args,), noted)
     except Exception as error:
         raise _call_error(args, kwargs, what, error) from error
     finally:
-        _tasks.noted = None
+        _tasks.noted = outer
     _check_size(data, f"the arguments of {what}")
     return data, tuple(dict.fromkeys(noted))
 
@@ -72,11 +72,11 @@ def decode_call(
     """Decode the arguments of a call, with `results(uid)` in the place of each task."""
     if not data:
         return (), {}
-    _tasks.results = results
+    outer, _tasks.results = _tasks.results, results
     try:
         args, *rest = pickle.loads(data)
     finally:
-        _tasks.results = None
+        _tasks.results = outer
     return args, rest[0] if rest else {}
 
 
@@ -172,14 +172,17 @@ def _brief(error: BaseException) -> str:
 
 
 def _locate(value: object, path: str) -> tuple[str, object]:
-    """Go down to the smallest part that cannot be pickled."""
-    for _ in range(_SEARCH_DEPTH_MAX):
-        for step, part in _parts(value):
-            if not _is_picklable(part):
-                path, value = path + step, part
+    """Go down to the smallest part that cannot be pickled, as far as parts can be looked at."""
+    try:
+        for _ in range(_SEARCH_DEPTH_MAX):
+            for step, part in _parts(value):
+                if not _is_picklable(part):
+                    path, value = path + step, part
+                    break
+            else:
                 break
-        else:
-            break
+    except Exception:
+        return path, value
     return path, value
 
 

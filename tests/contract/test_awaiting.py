@@ -10,7 +10,7 @@ import trio
 
 from trio_actor_graph import TaskCancelled, TaskFailed, TaskSkipped, current_task
 
-from .board import Board
+from .board import POLL_SECONDS, Board
 from .bodies import add, all_told, echo, echo_async, fail, fail_async, hold, told, write
 from .conftest import Engine
 
@@ -94,11 +94,14 @@ async def test_an_abandoned_await_leaves_the_child_alone(engine: Engine, board: 
         await board.pass_gate("go on")
         return scope.cancelled_caught, await child.result()
 
-    async with engine.open(engine.loop(concurrency=1), engine.loop("other")) as coordinator:
+    loops = engine.loop(concurrency=1), engine.loop("other")
+    async with engine.open(*loops, seconds=6) as coordinator:
         async with coordinator.open_graph("abandoned") as graph:
             task = graph.create_task(parent, board)
             await board.wait_for("abandoned")
             await board.wait_for("child runs")
+            while "awaits" in task.explain():
+                await trio.sleep(POLL_SECONDS)
             # It has its slot again: nobody else of its loop runs while it goes on.
             waiting = graph.create_task(write, board, "next")
             board.open("child")

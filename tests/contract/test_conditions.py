@@ -205,7 +205,7 @@ async def test_a_skip_tells_the_task_that_made_it_impossible(engine: Engine, boa
                 "TaskSkipped",
                 f"task 'a' ({by_cancel.uid}) was skipped because task 'cancelled' "
                 f"({cancelled.uid}) was cancelled",
-                None,
+                ("TaskCancelled", f"task 'cancelled' ({cancelled.uid}) was cancelled", None),
             ),
             (
                 "TaskSkipped",

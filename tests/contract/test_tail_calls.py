@@ -59,8 +59,8 @@ async def test_a_task_stays_unended_until_the_returned_one_ends(
             inner = graph.tasks[2]
             assert [t.state for t in (task, after, inner)] == ["waiting", "waiting", "running"]
             assert task.explain() == (
-                f"'outer' (task {task.uid}) waits for the task it returned: "
-                f"'hold' (task {inner.uid}) [running]"
+                f"'outer' (task {task.uid}) ends as the task it returned, "
+                f"'hold' (task {inner.uid}), running"
             )
             board.open("held")
             assert await after.result() == 5

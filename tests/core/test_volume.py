@@ -13,7 +13,7 @@ import pytest
 
 from .model import World
 
-SEEDS = int(os.environ.get("TRIO_ACTOR_GRAPH_SEEDS", "150"))
+SEEDS = int(os.environ.get("TRIO_ACTOR_GRAPH_SEEDS", "80"))
 SOAK_SEEDS = 5_000
 ACTS = 250
 

@@ -35,10 +35,9 @@ class PageServer(ThreadingHTTPServer):
 class PageRequest(BaseHTTPRequestHandler):
     """Answers one request; HTTP/1.0, so the end of the connection is the end of the page."""
 
-    server: PageServer
-
     def do_GET(self) -> None:
         name = self.path.removeprefix("/").removesuffix(".html")
+        assert isinstance(self.server, PageServer)
         if name not in self.server.modules:
             self.send_error(HTTPStatus.NOT_FOUND)
             return

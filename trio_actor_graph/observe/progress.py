@@ -249,7 +249,9 @@ def _headline(snapshot: Snapshot) -> Table:
 
 
 def _task_table(snapshot: Snapshot) -> Table:
-    states = [s for s in TASK_STATES if s in _ALWAYS_SHOWN or snapshot.counts.get(s)]
+    states: list[TaskState] = [
+        s for s in TASK_STATES if s in _ALWAYS_SHOWN or snapshot.counts.get(s)
+    ]
     table = _new_table("task", *states)
     rows = list(snapshot.by_name.items())
     if len(rows) > ROWS_MAX:
@@ -260,7 +262,7 @@ def _task_table(snapshot: Snapshot) -> Table:
         rows[ROWS_MAX - 1 :] = [(f"{len(rows) - ROWS_MAX + 1} other names", rest)]
     for name, counts in rows:
         numbers = [_number(counts.get(state, 0), STYLES[state]) for state in states]
-        table.add_row(Text(name), *numbers)
+        table.add_row(_name(name), *numbers)
     return table
 
 
@@ -275,7 +277,7 @@ def _worker_table(workers: tuple[WorkerStatistics, ...]) -> Table:
         elif worker.held > running:
             load.append(f" +{worker.held - running}", "dim")
         table.add_row(
-            f"{worker.worker_loop}/{worker.index}",
+            _name(f"{worker.worker_loop}/{worker.index}"),
             Text(str(worker.pid or ""), "dim"),
             load,
             ProgressBar(worker.slots, running, width=20),
@@ -287,10 +289,14 @@ def _worker_table(workers: tuple[WorkerStatistics, ...]) -> Table:
 
 def _new_table(first: str, *others: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, no_wrap=True, overflow="ellipsis", min_width=14)
+    table.add_column(first, min_width=14)  # may be narrowed, as the others may not
     for other in others:
-        table.add_column(other, justify="right", no_wrap=True)
+        table.add_column(other, justify="right", no_wrap=True, min_width=len(other))
     return table
+
+
+def _name(name: str) -> Text:
+    return Text(name, no_wrap=True, overflow="ellipsis")
 
 
 def _number(number: int, style: str) -> Text:

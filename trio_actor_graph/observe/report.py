@@ -77,15 +77,15 @@ def print_run_times(statistics: CoordinatorStatistics, seconds: float, console: 
     headline.append(f": {spent:.1f} s in tasks during {seconds:.1f} s", "not bold")
     _print_line(console, headline)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("  task", no_wrap=True, overflow="ellipsis")
-    table.add_column("worker", no_wrap=True)
+    table.add_column("  task")  # the names are cut before the numbers are
+    table.add_column("worker")
     for heading in ("runs", "seconds", "mean", "longest"):
         table.add_column(heading, justify="right", no_wrap=True)
     name = None
     for row in rows[:TIMES_MAX]:
         table.add_row(
-            Text("" if row.name == name else f"  {row.name}"),
-            Text(row.worker),
+            Text("" if row.name == name else f"  {row.name}", no_wrap=True, overflow="ellipsis"),
+            Text(row.worker, no_wrap=True, overflow="ellipsis"),
             f"{row.attempts:,}",
             f"{row.seconds:.2f}",
             _duration(row.seconds / row.attempts),

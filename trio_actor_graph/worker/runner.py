@@ -283,6 +283,7 @@ class AttemptRunner:
                 del attempt.waiters[uid]
                 if waiter.outcome is None:
                     self._report(StopAwaiting(attempt_id, uid))
+                    self._flush_soon()
             await self._take_slot_again(attempt, began)
         assert waiter.outcome is not None
         return waiter.outcome
@@ -472,8 +473,8 @@ class AttemptRunner:
 
     def _check_running(self, attempt: RunningAttempt) -> None:
         if self._running.get(attempt.message.attempt_id) is not attempt:
-            name, uid = attempt.message.name, attempt.message.uid
-            raise GraphError(f"task {name!r} ({uid}) has ended: it can do nothing more in its graph")
+            label = f"task {attempt.message.name!r} ({attempt.message.uid})"
+            raise GraphError(f"{label} has ended: it can do nothing more in its graph")
 
     @staticmethod
     def _check_known(kind: str, name: str, known: frozenset[str]) -> None:
