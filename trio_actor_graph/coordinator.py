@@ -38,7 +38,7 @@ from trio_actor_graph.graph.records import (
 from trio_actor_graph.graph.scheduler import Scheduler
 from trio_actor_graph.handles import OnFailure, TaskGraph, mark_seen
 from trio_actor_graph.loops import WorkerLoop, as_registered, as_worker_loops
-from trio_actor_graph.outcome import failure_error
+from trio_actor_graph.outcome import TaskOutcome, failure_error
 from trio_actor_graph.payload import encode_call, encode_value
 from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
 
@@ -77,6 +77,7 @@ class Coordinator:
         self._alarm = trio.CancelScope()  # its deadline is when the core next wants to be asked
         self._workers_changed = trio.Event()
         self._draining: dict[GraphRecord, trio.Event] = {}
+        self._failed_graphs: list[GraphRecord] = []
         self._is_closed = False
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = ProcessEngine(self)
@@ -197,6 +198,10 @@ class Coordinator:
         self._scheduler.on_graph_cancelled(graph)
         self.wake()
 
+    def cancel_graph_soon(self, graph: GraphRecord) -> None:
+        """`cancel_graph` for one who is being told news: after all of them have been told."""
+        self._failed_graphs.append(graph)
+
     async def wait_drained(self, graph: GraphRecord) -> None:
         """Wait until nothing of the graph runs any more, wanted or not."""
         if self._has_attempts(graph) and not self._is_closed:
@@ -240,7 +245,7 @@ class Coordinator:
             case msg.AwaitTask(attempt_id, uid, is_seen):
                 if is_seen:
                     self._asked.add((attempt_id, uid))
-                scheduler.on_attempt_awaits(attempt_id, uid)
+                self._await_for_attempt(attempt_id, uid)
             case msg.StopAwaiting(attempt_id, uid):
                 self._asked.discard((attempt_id, uid))
                 scheduler.on_attempt_stopped_awaiting(attempt_id, uid)
@@ -312,6 +317,15 @@ class Coordinator:
             refusal = Refused(str(error), isinstance(error, CycleError))
             self._scheduler.on_attempt_refused(message.attempt_id, refusal)
 
+    def _await_for_attempt(self, attempt_id: int, uid: int) -> None:
+        try:
+            self._scheduler.on_attempt_awaits(attempt_id, uid)
+        except GraphError as error:
+            # Its creation was refused too; the wait must not last for ever.
+            attempt = self._scheduler.attempts[attempt_id]
+            refused = TaskOutcome(uid, str(uid), "failed", failure=Refused(str(error)))
+            self._post(attempt.worker, msg.AwaitedEnded(attempt_id, refused))
+
     def _cancel_for_attempt(self, attempt_id: int, uid: int) -> None:
         attempt = self._scheduler.attempts.get(attempt_id)
         task = attempt.task.graph.tasks.get(uid) if attempt is not None else None
@@ -373,6 +387,9 @@ class Coordinator:
         scheduler.settle(trio.current_time())
         for command in scheduler.take_commands():
             self._run_command(command)
+        # Not before: it would end tasks that the commands above are about to send.
+        while self._failed_graphs:
+            self.cancel_graph(self._failed_graphs.pop())
         outgoing, self._outgoing = self._outgoing, {}
         for worker_id, batch in outgoing.items():
             worker = scheduler.workers.get(worker_id)

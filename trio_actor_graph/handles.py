@@ -188,7 +188,7 @@ class TaskGraph(TaskCreator):
     def _cancel_on_failure(self, task: TaskRecord) -> None:
         if not self._has_failed and not is_failure_seen(task):
             self._has_failed = True
-            self._coordinator.cancel_graph(self.record)
+            self._coordinator.cancel_graph_soon(self.record)
             self._body.cancel()
 
     def _create(self, call: Call, options: Options) -> Task[Any]:

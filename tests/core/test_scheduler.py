@@ -193,7 +193,7 @@ def test_wrong_use_is_not_retried(story):
     """A function that asked for something impossible would ask again."""
     s = story()
     a = s.running("a", retries=3)
-    s.scheduler.on_attempt_refused(a.attempt_id, "a cycle")
+    s.scheduler.on_attempt_refused(a.attempt_id, Refused("a cycle"))
     assert s.commands() == []
     assert not s.succeed(a)
     assert (a.state, a.record.failure) == ("failed", Refused("a cycle"))
@@ -264,14 +264,15 @@ def test_returning_what_cannot_be_is_a_failure(story, how: str):
     else:
         s.returns(a, s.create("b", graph=s.open("other")) if how == "another graph" else 77)
         text = "'a' (task 1) returned a task of another graph"
-    assert (a.state, a.record.failure) == ("failed", Refused(text))
+    is_cycle = how in ("itself", "a successor")
+    assert (a.state, a.record.failure) == ("failed", Refused(text, is_cycle))
     assert s.commands()[:1] == ["a failed"]
 
 
 def test_a_refusal_comes_before_the_returned_task(story):
     s = story()
     a, b = s.running("a"), s.running("b")
-    s.scheduler.on_attempt_refused(a.attempt_id, "no")
+    s.scheduler.on_attempt_refused(a.attempt_id, Refused("no"))
     s.returns(a, b)
     assert s.commands() == ["a failed"]
 
@@ -596,7 +597,7 @@ def test_what_a_stopped_attempt_brings_back_is_dropped_and_counted(story, how: s
 
 def test_events_of_unknown_attempts_and_workers_are_harmless(story):
     s = story()
-    s.scheduler.on_attempt_refused(99, "no")
+    s.scheduler.on_attempt_refused(99, Refused("no"))
     s.scheduler.on_attempt_awaits(99, 1)
     s.scheduler.on_attempt_stopped_awaiting(99, 1)
     s.scheduler.on_attempt_stopped(99, 0.0)

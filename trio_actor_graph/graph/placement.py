@@ -65,7 +65,10 @@ def workers_to_start(loop: LoopRecord, now: float) -> list[int]:
     if len(loop.workers) == len(loop.slots):
         return []
     wanted = len(loop.ready)
-    if not wanted and _spare_slots(loop) <= 0 and any(t <= now for t in _overdue_times(loop)):
+    if not wanted:
+        overdue = any(_overdue_at(worker) <= now for worker in _hoarders(loop))
+        if not overdue or _spare_slots(loop) > 0:
+            return []
         wanted = 1
     taken = {w.index for w in loop.workers.values()}
     coming = _coming_slots(loop)
@@ -81,9 +84,12 @@ def workers_to_start(loop: LoopRecord, now: float) -> list[int]:
 
 def recall_due(loop: LoopRecord, now: float) -> list[tuple[WorkerRecord, int]]:
     """The workers to call unbegun attempts back from at `now`, and how many."""
+    hoarders = _hoarders(loop)
+    if not hoarders:
+        return []  # as nearly always, and asked for every batch
     spare = _spare_slots(loop)
-    recalls = []
-    for worker in _hoarders(loop):
+    recalls: list[tuple[WorkerRecord, int]] = []
+    for worker in hoarders:
         if spare > 0 and _overdue_at(worker) <= now:
             number = min(spare, (1 - worker.free_slots) // 2)
             recalls.append((worker, number))
@@ -95,10 +101,13 @@ def deadlines(loop: LoopRecord) -> Sequence[float]:
     """When `recall_due` or `workers_to_start` may next have something to say of its own accord."""
     if loop.ready:
         return ()  # every worker is busy, and each end of an attempt leads here again
+    hoarders = _hoarders(loop)
+    if not hoarders:
+        return ()
     can_start = not _coming_slots(loop) and len(loop.workers) < len(loop.slots)
     if _spare_slots(loop) <= 0 and not (can_start and loop.failure is None):
         return ()
-    return _overdue_times(loop)
+    return [_overdue_at(worker) for worker in hoarders]
 
 
 def _coming_slots(loop: LoopRecord) -> int:
@@ -121,10 +130,6 @@ def _hoarders(loop: LoopRecord) -> list[WorkerRecord]:
         if w.free_slots < 0 and w.takes_attempts and not w.recalling and not w.has_begun_all
     ]
     return sorted(hoarders, key=lambda w: w.free_slots)
-
-
-def _overdue_times(loop: LoopRecord) -> list[float]:
-    return [_overdue_at(w) for w in _hoarders(loop)]
 
 
 def _overdue_at(worker: WorkerRecord) -> float:

@@ -210,7 +210,7 @@ class Scheduler:
             self._fail_or_retry(task, Refused(f"{task.label} returned a task of another graph"))
         elif path := wait_path(task, returned):
             message = f"{task.label} returned a task that waits on it: {path}"
-            self._fail_or_retry(task, Refused(message))
+            self._fail_or_retry(task, Refused(message, is_cycle=True))
         elif returned.state in TERMINAL:
             self._move(task, "function returned a task")
             self._end(task, f"returned task {returned.state}", returned=returned)

@@ -2,7 +2,7 @@
 
 The display looks at the graph now and then, in a task of its own that belongs to nobody's nursery.
 What it has seen is drawn in a thread, so that a terminal that is slow, or stopped by Ctrl-S, holds
-up nobody. Looking at a large graph takes a while (0.1 s for 100,000 tasks), so it is done the less
+up nobody. Looking at a large graph takes a while (0.15 s for 100,000 tasks), so it is done the less
 often the longer it takes. A display that fails is not shown any more, and nothing else happens.
 """
 

@@ -1,0 +1,251 @@
+"""Contract: a cancelled task is over at once, wherever it was, and takes with it what needs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from trio_actor_graph import (
+    GraphError,
+    Task,
+    TaskCancelled,
+    TaskSkipped,
+    completed,
+    current_task,
+)
+
+from .board import Board
+from .bodies import echo, hold, hold_blocking, noop, told, write
+from .conftest import Engine
+
+
+async def cancelled_error(task: Task) -> Any:
+    with pytest.raises(TaskCancelled) as caught:
+        await task.result()
+    return told(caught.value)
+
+
+def as_told(task: Task) -> Any:
+    return ("TaskCancelled", f"task {task.name!r} ({task.uid}) was cancelled", None)
+
+
+async def tidy(board: Board, name: str) -> None:
+    """Runs until it is cancelled, and needs a moment to clean up."""
+    try:
+        board.write(f"{name} runs")
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.01)
+            board.write(f"{name} cleaned up")
+
+
+async def test_a_task_can_be_cancelled_in_any_state(engine: Engine, board: Board) -> None:
+    """Waiting, ready or running: a cancelled task is so at once, never runs again, and skips others."""
+    async with engine.open(engine.loop(concurrency=1)) as coordinator:
+        async with coordinator.open_graph("states") as graph:
+            running = graph.create_task(tidy, board, "running")
+            ready = graph.create_task(write, board, "ready ran")
+            waiting = graph.create_task(write, board, "waiting ran", waits_on=ready)
+            behind = [graph.create_task(echo, t) for t in (running, ready, waiting)]
+            after = graph.create_task(echo, "after", waits_on=completed(behind, waiting))
+            await board.wait_for("running runs")
+            tasks = (waiting, ready, running)
+            assert [t.state for t in tasks] == ["waiting", "ready", "running"]
+            for task in tasks:
+                task.cancel()
+                assert task.state == "cancelled"
+            assert [t.state for t in behind] == ["skipped"] * 3
+            for task in tasks:
+                assert await cancelled_error(task) == as_told(task)
+                assert told(task.error) == as_told(task)
+            with pytest.raises(TaskSkipped) as caught:
+                await behind[0].result()
+            assert told(caught.value) == (
+                "TaskSkipped",
+                f"task 'echo' ({behind[0].uid}) was skipped because task 'tidy' ({running.uid}) "
+                "was cancelled",
+                as_told(running),
+            )
+            assert await after.result() == "after"
+            await board.wait_for("running cleaned up")
+        assert board.lines() == ["running runs", "running cleaned up"]
+
+
+async def test_cancelling_what_has_ended_changes_nothing(engine: Engine, board: Board) -> None:
+    """A cancel that comes too late is no error and does nothing, and so is a second one."""
+    async with engine.open() as coordinator:
+        async with coordinator.open_graph("late", on_failure="continue") as graph:
+            good = graph.create_task(echo, 1)
+            bad = graph.create_task(echo, 1, 2)
+            skipped = graph.create_task(noop, waits_on=bad)
+            gone = graph.create_task(noop, waits_on=good)
+            gone.cancel()
+            await graph.wait_finished()
+            states = [t.state for t in graph.tasks]
+            for task in (good, bad, skipped, gone):
+                task.cancel()
+            assert [t.state for t in graph.tasks] == states
+            assert states == ["succeeded", "failed", "skipped", "cancelled"]
+            assert await good.result() == 1
+
+
+async def test_a_waiter_wakes_when_its_task_is_cancelled(engine: Engine, board: Board) -> None:
+    """Whoever waits for a task's result is told of its cancellation, and so is a nursery of them."""
+    async with engine.open() as coordinator, coordinator.open_graph("waiters") as graph:
+        task = graph.create_task(hold, board, "held")
+        errors: list[Any] = []
+
+        async def wait(task_status: trio.TaskStatus[None]) -> None:
+            task_status.started()
+            errors.append(await cancelled_error(task))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                await nursery.start(lambda task_status: wait(task_status))
+            await board.wait_for("held runs")
+            task.cancel()
+        assert errors == [as_told(task)] * 3
+
+
+async def test_a_cancelled_graph_ends_all_its_tasks(engine: Engine, board: Board) -> None:
+    """`graph.cancel` ends every task, refuses new ones, and leaves without an error."""
+    async with engine.open(engine.loop(concurrency=2)) as coordinator:
+        async with coordinator.open_graph("whole") as graph:
+            done = graph.create_task(echo, 1)
+            await done.wait()
+            running = [graph.create_task(tidy, board, name) for name in "ab"]
+            graph.create_task(write, board, "ready ran")
+            graph.create_task(write, board, "waiting ran", waits_on=completed(running))
+            for name in "ab":
+                await board.wait_for(f"{name} runs")
+            graph.cancel()
+            assert [t.state for t in graph.tasks] == ["succeeded", *["cancelled"] * 4]
+            with pytest.raises(GraphError, match="graph 'whole' has been cancelled"):
+                graph.create_task(echo, 2)
+            graph.cancel()
+            await graph.wait_finished()
+            assert await done.result() == 1
+        for name in "ab":
+            await board.wait_for(f"{name} cleaned up")
+        assert sorted(board.lines()) == ["a cleaned up", "a runs", "b cleaned up", "b runs"]
+        async with coordinator.open_graph("next") as graph:
+            assert await graph.create_task(echo, 3).result() == 3
+
+
+async def test_leaving_a_cancelled_graph_waits_for_cleanup(engine: Engine, board: Board) -> None:
+    """When the body fails, leaving the graph waits a moment for what its tasks clean up."""
+    async with engine.open() as coordinator:
+        with pytest.raises(KeyError):
+            async with coordinator.open_graph("body") as graph:
+                graph.create_task(tidy, board, "task")
+                await board.wait_for("task runs")
+                raise KeyError
+        assert board.lines() == ["task runs", "task cleaned up"]
+
+
+async def test_a_task_cancels_its_child(engine: Engine, board: Board) -> None:
+    """`cancel` of a child inside a task works as outside, and waiting for it tells how it ended."""
+
+    async def parent(board: Board) -> list[Any]:
+        running = current_task().create_task(tidy, board, "child")
+        waiting = current_task().create_task(echo, waits_on=running)
+        await board.wait_for("child runs")
+        running.cancel()
+        await waiting.wait()
+        await running.wait()
+        return [running.state, waiting.state]
+
+    def leave_it_cancelled(board: Board) -> None:
+        current_task().create_task(write, board, "never").cancel()
+
+    async with engine.open() as coordinator, coordinator.open_graph("inside") as graph:
+        assert await graph.create_task(parent, board).result() == ["cancelled", "skipped"]
+        await graph.create_task(leave_it_cancelled, board).result()
+        await graph.wait_finished()
+        assert graph.tasks[-1].state == "cancelled"
+        await board.wait_for("child cleaned up")
+        assert board.lines() == ["child runs", "child cleaned up"]
+
+
+async def test_a_cancelled_parent_leaves_its_children(engine: Engine, board: Board) -> None:
+    """Cancelling a task that awaits its child ends the parent; the child runs on."""
+
+    async def parent(board: Board) -> None:
+        await current_task().create_task(hold, board, "child", 5).result()
+
+    async with engine.open(engine.loop(concurrency=1)) as coordinator:
+        async with coordinator.open_graph("orphan") as graph:
+            task = graph.create_task(parent, board)
+            await board.wait_for("child runs")
+            task.cancel()
+            child = graph.tasks[1]
+            assert (task.state, child.state) == ("cancelled", "running")
+            board.open("child")
+            assert await child.result() == 5
+
+
+async def test_what_a_cancelled_task_still_creates_is_dropped(
+    engine: Engine, board: Board
+) -> None:
+    """A task's cleanup after its cancellation can create tasks, which nobody wants any more."""
+
+    async def stubborn(board: Board) -> None:
+        try:
+            board.write("runs")
+            await trio.sleep_forever()
+        finally:
+            current_task().create_task(write, board, "born too late")
+            board.write("cleaned up")
+
+    async with engine.open() as coordinator, coordinator.open_graph("late") as graph:
+        task = graph.create_task(stubborn, board)
+        await board.wait_for("runs")
+        task.cancel()
+        await board.wait_for("cleaned up")
+        assert await graph.create_task(echo, 1).result() == 1
+        assert [t.state for t in graph.tasks] == ["cancelled", "succeeded"]
+    assert board.lines() == ["runs", "cleaned up"]
+
+
+async def test_a_running_plain_function_is_killed(process_engine: Engine, board: Board) -> None:
+    """Cancelling a plain function kills its process; others in it run again, losing no attempt."""
+    loop = process_engine.loop(concurrency=3)
+    async with process_engine.open(loop) as coordinator:
+        async with coordinator.open_graph("killed") as graph:
+            neighbours = [
+                graph.create_task(hold_blocking, board, "plain", 1),
+                graph.create_task(hold, board, "async", 2),
+            ]
+            # More often than workers may be lost under a task that is to blame for it.
+            for times in range(1, 5):
+                await board.wait_for("plain runs", times)
+                await board.wait_for("async runs", times)
+                victim = graph.create_task(hold_blocking, board, f"victim {times}")
+                behind = graph.create_task(echo, victim)
+                await board.wait_for(f"victim {times} runs")
+                victim.cancel()
+                assert (victim.state, behind.state) == ("cancelled", "skipped")
+            await board.wait_for("plain runs", 5)
+            board.open("plain")
+            board.open("async")
+            assert [await task.result() for task in neighbours] == [1, 2]
+
+
+async def test_a_plain_function_that_ends_in_time_is_not_killed(
+    process_engine: Engine, board: Board
+) -> None:
+    """A cancelled plain function that returns within the grace period costs no process."""
+    import os
+
+    async with process_engine.open() as coordinator, coordinator.open_graph("grace") as graph:
+        pid = await graph.create_task(os.getpid).result()
+        task = graph.create_task(hold_blocking, board, "held")
+        await board.wait_for("held runs")
+        task.cancel()
+        board.open("held")
+        await trio.sleep(0.5)  # longer than the grace period
+        assert await graph.create_task(os.getpid).result() == pid
+        assert task.state == "cancelled"
