@@ -4,24 +4,61 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
+
+from trio_actor_graph.payload import FUNCTION_ID
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle, taught that modules of a subclass of ModuleType, as trio 0.23's, are modules."""
 
+    def __init__(self, file: io.BytesIO, function_id: Callable[[object], int | None] | None):
+        super().__init__(file, protocol=5)
+        self._function_id = function_id
+
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, ModuleType) and sys.modules.get(obj.__name__) is obj:
             return import_module, (obj.__name__,)
-        return super().reducer_override(obj)
+        if isinstance(obj, _CachedFunction) and not _has_a_name(obj):
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, FunctionType) and isinstance(reduced, tuple) and self._function_id:
+            return self._with_id(obj, reduced)
+        return reduced
+
+    def _with_id(self, function: FunctionType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Put the function's number among the attributes of its copy, not of itself."""
+        number = self._function_id(function) if self._function_id else None
+        if number is None or len(reduced) != 6:
+            return reduced
+        make, arguments, (attributes, slots), *rest = reduced
+        return make, arguments, ({**attributes, FUNCTION_ID: number}, slots), *rest
 
 
-def dumps(value: object) -> bytes:
-    """The pickle of a value, with functions and classes of `__main__`, and closures, inside it."""
+_CachedFunction = type(lru_cache(len))
+
+
+def dumps(value: object, function_id: Callable[[object], int | None] | None = None) -> bytes:
+    """The pickle of a value, with functions and classes of `__main__`, and closures, inside it.
+
+    Args:
+        function_id: the number of a function, if it has one.
+    """
     with io.BytesIO() as file:
-        _Pickler(file, protocol=5).dump(value)
+        _Pickler(file, function_id).dump(value)
         return file.getvalue()
+
+
+def _has_a_name(function: Any) -> bool:
+    """Whether a worker can import the function by its name."""
+    return function.__module__ != "__main__" and "<locals>" not in function.__qualname__
+
+
+def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> object:
+    return lru_cache(**parameters)(function)

@@ -60,7 +60,8 @@ def check_function(function: AnyFunction) -> None:
     Raises:
         GraphError: it is a generator function, whose calls run nothing.
     """
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    called = [function, getattr(function, "__call__", None)]  # noqa: B004  objects with a __call__
+    if any(inspect.isasyncgenfunction(f) or inspect.isgeneratorfunction(f) for f in called):
         raise GraphError(f"{function_name(function)!r} is a generator: a task has one result")
 
 

@@ -84,14 +84,14 @@ class Coordinator:
         self._local = LocalEngine(self, OwnFunctions(self._functions), setups)
         # Encoded now, so that an unpicklable setup is refused where it was written.
         self._setups = {
-            name: encode_value(loop.setup, f"worker loop {name!r}: setup")
+            name: encode_value(loop.setup, f"worker loop {name!r}: setup", self._functions.known_id)
             for name, loop in loops.items()
             if loop.setup is not None and loop.processes > 0
         }
         for name, loop in loops.items():
             if loop.processes > 0:
                 for entry in self._functions.assigned_to(name):
-                    entry.definition()
+                    self._functions.define(entry)
 
     # ---- what users see ---------------------------------------------------------------------
 
@@ -180,9 +180,11 @@ class Coordinator:
             if plain is not call and not isinstance(plain.function, str):
                 call, entry = plain, self._functions.entry(plain.function)
                 loop = options.worker_loop or entry.loop
-            entry.definition()
+            self._functions.define(entry)
         name = options.name or entry.name
-        arguments, inputs = encode_call(call.args, call.kwargs, f"task {name!r}")
+        arguments, inputs = encode_call(
+            call.args, call.kwargs, f"task {name!r}", self._functions.known_id
+        )
         return self._add_task(graph, next(_ids), entry, name, loop, arguments, inputs, options)
 
     def add_predecessor(self, task: TaskRecord, condition: AnyCondition) -> None:
@@ -438,7 +440,7 @@ class Coordinator:
         known = self._defined[attempt.worker.worker_id]
         if entry.function_id not in known and not attempt.worker.loop.is_local:
             known.add(entry.function_id)
-            self._post(attempt.worker, entry.definition())
+            self._post(attempt.worker, self._functions.define(entry))
         outcome = self._graphs[task.graph.uid].results.outcome
         spec = task.spec
         self._post(
@@ -473,7 +475,7 @@ class Coordinator:
                 first_id=worker.worker_id << _ID_BITS,
                 begun_path="",  # the engine knows where
                 setup=self._setups.get(loop),
-                functions=tuple(entry.definition() for entry in entries),
+                functions=tuple(self._functions.define(entry) for entry in entries),
                 registered=self._functions.registered_names,
                 loops=frozenset(self._loops),
             )

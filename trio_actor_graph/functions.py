@@ -52,16 +52,6 @@ class FunctionEntry:
         self.is_async = function is not None and is_coroutine_function(function)
         self.payload: bytes | None = None
 
-    def definition(self) -> DefineFunction:
-        """The message that tells a worker about it.
-
-        Raises:
-            PayloadError: the function cannot be pickled.
-        """
-        if self.payload is None:
-            self.payload = encode_value(self.function, f"function {self.qualified_name}")
-        return DefineFunction(self.function_id, self.qualified_name, self.payload)
-
 
 class FunctionTable:
     """All functions of one coordinator.
@@ -109,6 +99,22 @@ class FunctionTable:
             entry = self._add(FunctionEntry(next(self._ids), function, name, loop))
             self._by_identity[id(function)] = entry  # the entry keeps the function, so the id too
         return entry
+
+    def known_id(self, function: object) -> int | None:
+        """The number of a function, if it has one already."""
+        entry = self._by_identity.get(id(function))
+        return None if entry is None else entry.function_id
+
+    def define(self, entry: FunctionEntry) -> DefineFunction:
+        """The message that tells a worker about a function.
+
+        Raises:
+            PayloadError: the function cannot be pickled.
+        """
+        if entry.payload is None:
+            what = f"function {entry.qualified_name}"
+            entry.payload = encode_value(entry.function, what, self.known_id)
+        return DefineFunction(entry.function_id, entry.qualified_name, entry.payload)
 
     def named(self, name: str) -> FunctionEntry:
         """The registered function of that name.

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakSet
 
 import trio
 
@@ -50,7 +51,7 @@ class TaskGraph(TaskCreator):
         self._body = trio.CancelScope()
         self._ended = trio.Event()
         self._waiting: dict[TaskRecord, trio.Event] = {}
-        self._watchers: list[_Watcher] = []
+        self._watchers: WeakSet[_Watcher] = WeakSet()
         self.record = record
         self.results = ResultStore()
 
@@ -106,22 +107,14 @@ class TaskGraph(TaskCreator):
         if self._stall_story is not None:
             raise GraphStalled(self._stall_story)
 
-    async def as_completed(self) -> AsyncIterator[Task[Any]]:
+    def as_completed(self) -> AsyncIterator[Task[Any]]:
         """Iterate over the tasks as they end in any way, first those that have ended already.
 
-        It is over when every task has been seen, also those born meanwhile.
+        Each task comes once. It is over when every task has come, also those born meanwhile.
         """
-        watcher = _Watcher(t for t in self.record.tasks.values() if t.is_ended)
-        self._watchers.append(watcher)
-        try:
-            while True:
-                while watcher.ended:
-                    yield OwnedTask(self, watcher.ended.popleft())
-                if not self.record.unfinished:
-                    return
-                await watcher.wait()
-        finally:
-            self._watchers.remove(watcher)
+        watcher = _Watcher(self)
+        self._watchers.add(watcher)
+        return watcher
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.record.counts.items() if n)
@@ -179,8 +172,6 @@ class TaskGraph(TaskCreator):
     def on_ended(self) -> None:
         ended, self._ended = self._ended, trio.Event()
         ended.set()
-        for watcher in self._watchers:
-            watcher.wake()
 
     def on_stuck(self, story: str) -> None:
         self._stall_story = story
@@ -288,22 +279,31 @@ class OwnedTask(Task[R_co]):
 
 
 class _Watcher:
-    """One reader of `as_completed`."""
+    """One reader of `as_completed`. It may be left at any time, and is then forgotten."""
 
-    def __init__(self, ended: Any):
-        self.ended: deque[TaskRecord] = deque(ended)
+    def __init__(self, graph: TaskGraph):
+        self._graph = graph
+        self._ended = deque(task for task in graph.record.tasks.values() if task.is_ended)
+        self._known = set(self._ended)
         self._event = trio.Event()
 
     def tell(self, task: TaskRecord) -> None:
-        self.ended.append(task)
-        self._event.set()
+        if task not in self._known:
+            self._known.add(task)
+            self._ended.append(task)
+            self._event.set()
 
-    def wake(self) -> None:
-        self._event.set()
+    def __aiter__(self) -> _Watcher:
+        return self
 
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event = trio.Event()
+    async def __anext__(self) -> Task[Any]:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._ended:
+            if len(self._known) == len(self._graph.record.tasks):
+                raise StopAsyncIteration
+            self._event = trio.Event()
+            await self._event.wait()
+        return OwnedTask(self._graph, self._ended.popleft())
 
 
 def mark_seen(task: TaskRecord) -> None:

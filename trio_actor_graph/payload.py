@@ -35,16 +35,27 @@ class _Tasks(threading.local):
     results: Callable[[int], object] | None = None
 
 
+FUNCTION_ID: Final = "__trio_actor_graph_function_id__"
+"""The attribute by which a function's copy, pickled by value, tells the number of the original."""
+
+FunctionIds = Callable[[object], "int | None"]
+"""The number of a function, if the coordinator knows it; copies of it carry that number."""
+
+
 _tasks = _Tasks()
 
 
 def encode_call(
-    args: tuple[object, ...], kwargs: Mapping[str, object], what: str
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    what: str,
+    function_ids: FunctionIds | None = None,
 ) -> tuple[bytes, tuple[int, ...]]:
     """Encode the arguments of a call.
 
     Args:
         what: names the call in errors.
+        function_ids: see `FunctionIds`.
 
     Returns:
         The bytes, empty for a call without arguments, and the uids of the tasks inside.
@@ -57,7 +68,7 @@ def encode_call(
     noted: list[int] = []
     outer, _tasks.noted = _tasks.noted, noted  # a __reduce__ may come here once more
     try:
-        data = _dumps((args, dict(kwargs)) if kwargs else (args,), noted)
+        data = _dumps((args, dict(kwargs)) if kwargs else (args,), noted, function_ids)
     except Exception as error:
         raise _call_error(args, kwargs, what, error) from error
     finally:
@@ -80,14 +91,14 @@ def decode_call(
     return args, rest[0] if rest else {}
 
 
-def encode_value(value: object, what: str) -> bytes:
+def encode_value(value: object, what: str, function_ids: FunctionIds | None = None) -> bytes:
     """Encode a value that holds no tasks, for instance a result.
 
     Raises:
         PayloadError: something in it cannot be pickled; the message says what and where.
     """
     try:
-        data = _dumps(value, None)
+        data = _dumps(value, None, function_ids)
     except Exception as error:
         path, part = _locate(value, what)
         raise PayloadError(_cannot(path, part, error)) from error
@@ -121,7 +132,9 @@ def _input(uid: int) -> object:
     return _tasks.results(uid)
 
 
-def _dumps(value: object, noted: list[int] | None) -> bytes:
+def _dumps(
+    value: object, noted: list[int] | None, function_ids: FunctionIds | None = None
+) -> bytes:
     try:
         data = pickle.dumps(value, protocol=5)
     except Exception:
@@ -132,7 +145,7 @@ def _dumps(value: object, noted: list[int] | None) -> bytes:
 
     if noted is not None:
         noted.clear()
-    return by_value.dumps(value)
+    return by_value.dumps(value, function_ids)
 
 
 def _check_size(data: bytes, what: str) -> None:

@@ -152,12 +152,12 @@ async def test_predecessors_come_in_the_order_given(engine: Engine, board: Board
         return [p.uid for p in current_task().predecessors]
 
     async with engine.open() as coordinator, coordinator.open_graph("order") as graph:
-        a, b, c, d, e = [graph.create_task(echo, i) for i in range(5)]
+        a, b, c, d, e, f = [graph.create_task(echo, i) for i in range(6)]
         held = graph.create_task(hold, board, "held")
-        reader = graph.create_task(uids, [d, b], {"x": d}, waits_on=[c, b, held])
+        reader = graph.create_task(uids, [d, b], {"x": d}, waits_on=[c, completed(f), b, held])
         graph.add_predecessor(reader, e)
         graph.add_predecessor(reader, completed(a))
-        expected = (d, b, c, held, e, a)
+        expected = (d, b, c, f, held, e, a)
         assert reader.predecessors == expected
         board.open("held")
         assert await reader.result() == [task.uid for task in expected]

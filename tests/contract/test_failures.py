@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from trio_actor_graph import Task, TaskFailed, WorkerLoop
+from trio_actor_graph import Task, TaskFailed
 
 from .bodies import (
     Coded,
@@ -38,12 +38,6 @@ async def failure(task: Task) -> TaskFailed:
     with pytest.raises(TaskFailed) as caught:
         await task.result()
     return caught.value
-
-
-def test_the_loops_of_these_stories_differ(engine: Engine) -> None:
-    """An engine's loop is what its name says."""
-    processes = {"processes": 1, "local": 0}[engine.name]
-    assert engine.loop() == WorkerLoop("default", concurrency=4, processes=processes)
 
 
 @pytest.mark.parametrize("function", [fail, fail_async])

@@ -57,6 +57,27 @@ async def test_every_kind_of_end_is_told(engine: Engine, board: Board) -> None:
             assert [states[task] for task in graph.tasks] == expected
 
 
+async def test_an_end_just_before_the_iteration_is_told_once(
+    engine: Engine, board: Board
+) -> None:
+    """What ended by the reader's own act, a moment before it began, is given once like the others."""
+    async with engine.open() as coordinator:
+        async with coordinator.open_graph("moment", on_failure="continue") as graph:
+            bad = graph.create_task(fail)
+            await bad.wait()
+            held, gone = [graph.create_task(hold, board, name) for name in ("held", "gone")]
+            await board.wait_for("held runs")
+            gone.cancel()
+            skipped = graph.create_task(noop, waits_on=bad)
+            seen = []
+            async for task in graph.as_completed():
+                seen.append(task)
+                if len(seen) == 3:
+                    board.open("held")
+            assert sorted(t.uid for t in seen) == [bad.uid, held.uid, gone.uid, skipped.uid]
+            assert seen[-1] == held
+
+
 async def test_tasks_born_meanwhile_are_told(engine: Engine) -> None:
     """The iteration goes on for tasks that were created since, by tasks and by the reader."""
     async with engine.open() as coordinator, coordinator.open_graph("born") as graph:
@@ -190,8 +211,8 @@ async def test_a_task_explains_its_state(engine: Engine, board: Board) -> None:
             [worker] = coordinator.workers
             h, r = f"{label[held]} [running]", f"{label[ready]} [ready]"
             assert {t.name: t.explain() for t in graph.tasks} == {
-                "good": f"{label[good]} has succeeded after 1 attempt(s)",
-                "bad": f"{label[bad]} has failed after 2 attempt(s)",
+                "good": f"{label[good]} succeeded after 1 attempt(s)",
+                "bad": f"{label[bad]} failed after 2 attempt(s)",
                 "skipped": f"{label[skipped]} was skipped because {label[bad]} failed",
                 "more": f"{label[more]} was skipped because {label[skipped]} was skipped, "
                 f"because {label[bad]} failed",
@@ -201,7 +222,7 @@ async def test_a_task_explains_its_state(engine: Engine, board: Board) -> None:
                 "waiting": f"{label[waiting]} waits for 1 more of 1 to have succeeded: {r}; "
                 f"1 more of 1 to have completed: {h}",
                 "either": f"{label[either]} waits for 2 more of 2 to have succeeded: {h}, {r}",
-                "cancelled": f"{label[cancelled]} has cancelled after 0 attempt(s)",
+                "cancelled": f"{label[cancelled]} was cancelled after 0 attempt(s)",
             }
             board.open("held")
 

@@ -9,6 +9,7 @@ that counts towards it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Literal, TypeAlias, Union
 
 import msgspec
@@ -99,13 +100,14 @@ def as_condition(waits_on: object) -> AnyCondition | None:
     members = _members(waits_on)
     if not members:
         raise GraphError("waits_on is empty: give None for a task that waits on nothing")
-    conditions = [m for m in members if isinstance(m, Condition)]
-    tasks = [m for m in members if not isinstance(m, Condition)]
-    if not conditions:
-        return _tasks_condition("succeeded", tasks, None)
-    if tasks:
-        conditions.append(_tasks_condition("succeeded", tasks, None))
-    return AllOf(_parts(AllOf, *conditions))
+    # In the order written, which is the order of the task's predecessors.
+    parts: list[object] = []
+    for is_condition, run in groupby(members, lambda member: isinstance(member, Condition)):
+        if is_condition:
+            parts.extend(run)
+        else:
+            parts.append(_tasks_condition("succeeded", run, None))
+    return as_condition(parts[0]) if len(parts) == 1 else AllOf(_parts(AllOf, *parts))
 
 
 def leaves(condition: AnyCondition | None) -> Iterator[Tasks]:

@@ -14,7 +14,7 @@ from trio_actor_graph.calls import (
 from trio_actor_graph.graph.failures import Raised
 from trio_actor_graph.messages import DefineFunction
 from trio_actor_graph.outcome import describe_exception
-from trio_actor_graph.payload import decode_value, encode_value
+from trio_actor_graph.payload import FUNCTION_ID, decode_value, encode_value
 
 
 class LoadedFunction:
@@ -71,6 +71,9 @@ class ReceivedFunctions:
         return loaded
 
     def identify(self, function: AnyFunction) -> int:
+        original = getattr(function, "__dict__", {}).get(FUNCTION_ID)
+        if original is not None:
+            return int(original)  # a copy of one that the coordinator knows
         known = self._known.get(id(function))
         if known is None:
             check_function(function)

@@ -19,7 +19,13 @@ import msgspec
 import trio
 
 from trio_actor_graph.begun import BegunMarks
-from trio_actor_graph.calls import Call, Options, function_name, is_coroutine_function
+from trio_actor_graph.calls import (
+    Call,
+    Options,
+    function_name,
+    is_coroutine_function,
+    split_method,
+)
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AnyCondition
 from trio_actor_graph.graph.failures import Raised, TimedOut
@@ -213,6 +219,8 @@ class AttemptRunner:
     def create(self, attempt: RunningAttempt, call: Call, options: Options) -> tuple[int, str]:
         """Report the creation of a task; return its uid and name."""
         self._check_running(attempt)
+        if not self._in_place:
+            call = split_method(call)
         function = call.function
         number: int | str
         if isinstance(function, str):
@@ -376,7 +384,10 @@ class AttemptRunner:
             return self._failed(running, running.loaded.failure)
         assert running.loaded.function is not None
         args, kwargs = running.arguments()
-        value = running.loaded.function(*args, **kwargs)
+        try:
+            value = running.loaded.function(*args, **kwargs)
+        except StopIteration as error:  # out of a coroutine it would be a RuntimeError
+            return self._failed(running, describe_exception(error, frames_hidden=1))
         if running.loaded.is_async:
             value = await value
         return self._succeeded(running, value)

@@ -1,0 +1,204 @@
+"""Contract: what a worker sets up once, for all tasks that it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from trio_actor_graph import GraphError, WorkerStartError, current_task, open_coordinator
+
+from .board import Board
+from .bodies import all_told, echo, hold, told
+from .conftest import Engine
+
+
+def context() -> Any:
+    return current_task().worker_context
+
+
+async def context_async() -> Any:
+    await trio.lowlevel.checkpoint()
+    return current_task().worker_context
+
+
+def set_up(board: Board, index: int) -> dict[str, int]:
+    board.write(f"set up {index}")
+    return {"index": index}
+
+
+async def set_up_async(board: Board, index: int) -> dict[str, int]:
+    await trio.lowlevel.checkpoint()
+    return set_up(board, index)
+
+
+@asynccontextmanager
+async def set_up_managed(board: Board, index: int) -> AsyncIterator[dict[str, int]]:
+    yield await set_up_async(board, index)
+    await trio.lowlevel.checkpoint()
+    board.write(f"closed {index}")
+
+
+@pytest.mark.parametrize("setup", [set_up, set_up_async, set_up_managed])
+async def test_setup_gives_every_task_its_worker_context(
+    engine: Engine, board: Board, setup: Any
+) -> None:
+    """`setup` runs once a process, before its first task; its value is every task's context."""
+    loop = engine.loop(setup=partial(setup, board))
+    async with engine.open(loop, start="eager") as coordinator:
+        assert board.lines() == ["set up 0"]
+        async with coordinator.open_graph("contexts") as graph:
+            tasks = [graph.create_task(f) for f in (context, context_async) * 2]
+            assert [await task.result() for task in tasks] == [{"index": 0}] * 4
+            assert current_worker_is_same(engine, await graph.create_task(identity).result())
+        assert board.lines() == ["set up 0"]
+    closed = ["closed 0"] if setup is set_up_managed else []
+    assert board.lines() == ["set up 0", *closed]
+
+
+def identity() -> int:
+    return os.getpid()
+
+
+def current_worker_is_same(engine: Engine, pid: int) -> bool:
+    return (pid == os.getpid()) is not engine.has_processes
+
+
+async def test_a_context_is_one_object(engine: Engine) -> None:
+    """All tasks of a process share one context object, which they may change."""
+
+    def count() -> int:
+        current_task().worker_context.append(0)
+        return len(current_task().worker_context)
+
+    async with engine.open(engine.loop(setup=lambda _: [])) as coordinator:
+        async with coordinator.open_graph("shared") as graph:
+            assert [await graph.create_task(count).result() for _ in range(3)] == [1, 2, 3]
+
+
+async def test_without_setup_there_is_no_context(engine: Engine) -> None:
+    """A loop without `setup` has None as its context."""
+    async with engine.open() as coordinator, coordinator.open_graph("none") as graph:
+        assert await graph.create_task(context).result() is None
+
+
+async def test_each_process_has_its_index(process_engine: Engine, board: Board) -> None:
+    """`setup` is called with the number of the process in its loop, counted from 0."""
+    loop = process_engine.loop(concurrency=3, processes=3, setup=partial(set_up_managed, board))
+    async with process_engine.open(loop, start="eager") as coordinator:
+        assert sorted(board.lines()) == ["set up 0", "set up 1", "set up 2"]
+        assert sorted(w.index for w in coordinator.workers) == [0, 1, 2]
+        assert [w.is_ready for w in coordinator.workers] == [True] * 3
+    assert sorted(board.lines()[3:]) == ["closed 0", "closed 1", "closed 2"]
+
+
+async def test_the_body_ends_before_the_context_closes(engine: Engine, board: Board) -> None:
+    """Tasks end before their worker's context is left."""
+    loop = engine.loop(setup=partial(set_up_managed, board))
+    async with engine.open(loop) as coordinator:
+        async with coordinator.open_graph("order") as graph:
+            graph.create_task(hold, board, "task")
+            await board.wait_for("task runs")
+            board.open("task")
+    assert board.lines() == ["set up 0", "task runs", "closed 0"]
+
+
+@asynccontextmanager
+async def break_at_start(index: int) -> AsyncIterator[None]:
+    raise LookupError(f"no database for {index}")
+    yield
+
+
+def break_plain(index: int) -> None:
+    raise LookupError(f"no database for {index}")
+
+
+def leave_at_start(index: int) -> None:
+    raise SystemExit(f"no database for {index}")
+
+
+@pytest.mark.parametrize("setup", [break_at_start, break_plain, leave_at_start])
+async def test_a_failing_setup_fails_the_loops_tasks(engine: Engine, setup: Any) -> None:
+    """A loop whose `setup` fails fails its tasks, told once at the end; other loops go on."""
+    async with engine.open(engine.loop(), engine.loop("ill", setup=setup)) as coordinator:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with coordinator.open_graph("ill") as graph:
+                ill = [graph.create_task(echo, n, worker_loop="ill") for n in range(3)]
+                await ill[0].wait()
+                late = graph.create_task(echo, waits_on=[graph.create_task(echo)],
+                                         worker_loop="ill")  # fmt: skip
+                await late.wait()
+                assert await graph.create_task(echo, 5).result() == 5
+        assert caught.value.message == "4 task(s) of graph 'ill' failed"
+        [error] = caught.value.exceptions
+        assert told(error) == ("WorkerStartError", "worker loop 'ill' cannot start:", None)
+        assert str(error).splitlines()[-1].endswith("no database for 0")
+        assert "Traceback (most recent call last):" in str(error)
+        assert [t.state for t in [*ill, late]] == ["failed"] * 4
+        for task in ill:
+            with pytest.raises(WorkerStartError):
+                await task.result()
+        texts = {str(task.error) for task in [*ill, late]}
+        assert texts == {str(error)}
+        async with coordinator.open_graph("again", on_failure="continue") as graph:
+            task = graph.create_task(echo, worker_loop="ill")
+            good = graph.create_task(echo, 1)
+        assert all_told([task.error]) == all_told([error])  # type: ignore[list-item]
+        assert good.result_nowait() == 1
+
+
+async def test_an_eager_start_tells_a_failing_setup(engine: Engine) -> None:
+    """With start="eager" a loop that cannot start is an error of `open_coordinator`."""
+    with pytest.raises(WorkerStartError, match="worker loop 'ill' cannot start"):
+        async with engine.open(
+            engine.loop(), engine.loop("ill", setup=break_plain), start="eager"
+        ):
+            pytest.fail("the body must not run")
+
+
+async def test_a_failing_close_is_not_the_tasks_problem(
+    process_engine: Engine, board: Board
+) -> None:
+    """A context that fails while it is left, in a process of its own, changes no result."""
+
+    @asynccontextmanager
+    async def break_at_end(index: int) -> AsyncIterator[int]:
+        yield 1
+        board.write("closing")
+        raise LookupError("at the end")
+
+    async with process_engine.open(process_engine.loop(setup=break_at_end)) as coordinator:
+        async with coordinator.open_graph("close") as graph:
+            assert await graph.create_task(context).result() == 1
+    assert board.lines() == ["closing"]
+
+
+async def test_registered_functions_can_be_named(engine: Engine) -> None:
+    """`functions` gives names to functions: by their own, or by a mapping; others are unknown."""
+    with trio.fail_after(20):
+        async with open_coordinator([engine.loop()], functions=[echo, context]) as coordinator:
+            async with coordinator.open_graph("names") as graph:
+                assert await graph.create_task("echo", 1).result() == 1
+                task = graph.create_task("context")
+                assert (task.name, await task.result()) == ("context", None)
+                with pytest.raises(GraphError, match="unknown function 'print'"):
+                    graph.create_task("print")
+
+
+async def test_a_loop_takes_registered_names(engine: Engine) -> None:
+    """A loop's `functions` may be names of registered ones, and run there wherever named."""
+
+    def parent() -> Any:
+        return current_task().create_task("where")
+
+    loops = [engine.loop(), engine.loop("other", functions=["where"], setup=lambda _: "other")]
+    async with engine.open(*loops, functions={"where": context}) as coordinator:
+        async with coordinator.open_graph("assigned") as graph:
+            tasks = [graph.create_task(f) for f in ("where", context, parent)]
+            assert [await task.result() for task in tasks] == ["other"] * 3
+            assert await graph.create_task("where", worker_loop="default").result() is None
