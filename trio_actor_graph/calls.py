@@ -5,10 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias, TypeGuard, Union
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, Union
 
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AnyCondition, Condition, TaskReference, as_condition
+
+INTEGER_MAX: Final = 2**31 - 1
+"""The largest priority and number of retries: far beyond use, and the same on every wire."""
+
+TIMEOUT_SECONDS_MAX: Final = 1e9
+"""The longest time limit, 32 years: anything beyond is a mistake in units."""
 
 AnyFunction: TypeAlias = Callable[..., Any]
 """A task's function; what it takes and returns is the user's business."""
@@ -80,12 +86,15 @@ def check_options(
     """
     if name is not None and not is_text(name):
         raise GraphError(f"name must be a string that can be written as UTF-8, not {name!r}")
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise GraphError(f"priority must be an integer, not {priority!r}")
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise GraphError(f"retries must be an integer from 0, not {retries!r}")
-    if timeout_seconds is not None and not _is_positive(timeout_seconds):
-        raise GraphError(f"timeout_seconds must be a positive number, not {timeout_seconds!r}")
+    if not _is_integer(priority, -INTEGER_MAX):
+        raise GraphError(f"priority must be an integer of up to 32 bits, not {priority!r}")
+    if not _is_integer(retries, 0):
+        raise GraphError(f"retries must be an integer from 0, of up to 32 bits, not {retries!r}")
+    if timeout_seconds is not None and not _is_duration(timeout_seconds):
+        raise GraphError(
+            f"timeout_seconds must be a positive number, at most {TIMEOUT_SECONDS_MAX:,.0f}, "
+            f"not {timeout_seconds!r}"
+        )
     if worker_loop is not None and not isinstance(worker_loop, str):
         raise GraphError(f"worker_loop must be the name of a worker loop, not {worker_loop!r}")
     return Options(as_condition(waits_on), name, priority, retries, timeout_seconds, worker_loop)
@@ -102,8 +111,16 @@ def is_text(value: object) -> TypeGuard[str]:
     return True
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+def _is_integer(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= INTEGER_MAX
+
+
+def _is_duration(value: object) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 < value <= TIMEOUT_SECONDS_MAX
+    )
 
 
 def function_name(function: AnyFunction) -> str:

@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from trio_actor_graph import messages as msg
-from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
+from trio_actor_graph.calls import AnyFunction, Call, Options, is_text, split_method
 from trio_actor_graph.engine.api import Engine
 from trio_actor_graph.engine.local import LocalEngine
 from trio_actor_graph.engine.processes import ProcessEngine
@@ -110,7 +110,8 @@ class Coordinator:
                 their tasks. "cancel": the first one cancels graph and body, and then as "raise".
 
         Raises:
-            GraphError: the coordinator has been closed, or `on_failure` is none of these.
+            GraphError: the coordinator has been closed, `name` is no string, or `on_failure` is
+                none of these.
             GraphStalled: nothing in the graph could go on.
             ExceptionGroup: of `TaskFailed` and `WorkerStartError`, for unseen failures.
         """
@@ -120,6 +121,8 @@ class Coordinator:
             raise GraphError(
                 f"on_failure must be 'raise', 'continue' or 'cancel', not {on_failure!r}"
             )
+        if name is not None and not is_text(name):
+            raise GraphError(f"a graph's name must be a string, not {name!r}")
         uid = next(_ids)
         record = self._scheduler.on_graph_opened(uid, name or f"graph-{uid}")
         graph = self._graphs[uid] = TaskGraph(self, record, on_failure)
@@ -139,6 +142,8 @@ class Coordinator:
     @property
     def workers(self) -> tuple[WorkerStatistics, ...]:
         """The workers that there are now, each with its loop, process and load."""
+        if self._is_closed:
+            return ()
         return tuple(
             WorkerStatistics(
                 worker_id=w.worker_id,
@@ -179,7 +184,6 @@ class Coordinator:
             plain = split_method(call)
             if plain is not call and not isinstance(plain.function, str):
                 call, entry = plain, self._functions.entry(plain.function)
-                loop = options.worker_loop or entry.loop
             self._functions.define(entry)
         name = options.name or entry.name
         arguments, inputs = encode_call(

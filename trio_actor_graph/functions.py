@@ -7,6 +7,7 @@ Everything is encoded at most once, and only for loops that have processes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 
 from trio_actor_graph.calls import (
@@ -72,7 +73,8 @@ class FunctionTable:
         ids: Iterator[int],
     ):
         self._ids = ids
-        self._by_identity: dict[int, FunctionEntry] = {}
+        # The entries keep their functions, so that no identity is used again.
+        self._by_identity: dict[object, FunctionEntry] = {}
         self._by_id: dict[int, FunctionEntry] = {}
         self._by_payload: dict[tuple[str, bytes], FunctionEntry] = {}
         self._loop_by_name: dict[str, str] = {}
@@ -91,18 +93,18 @@ class FunctionTable:
 
     def entry(self, function: AnyFunction) -> FunctionEntry:
         """The entry of a function, made if it is new."""
-        entry = self._by_identity.get(id(function))
+        entry = self._by_identity.get(_identity(function))
         if entry is None:
             check_function(function)
             name = qualified_name(function)
             loop = self._loop_by_name.get(name, DEFAULT_LOOP)
             entry = self._add(FunctionEntry(next(self._ids), function, name, loop))
-            self._by_identity[id(function)] = entry  # the entry keeps the function, so the id too
+            self._by_identity[_identity(function)] = entry
         return entry
 
     def known_id(self, function: object) -> int | None:
         """The number of a function, if it has one already."""
-        entry = self._by_identity.get(id(function))
+        entry = self._by_identity.get(_identity(function))
         return None if entry is None else entry.function_id
 
     def define(self, entry: FunctionEntry) -> DefineFunction:
@@ -161,7 +163,7 @@ class FunctionTable:
             function = registered[function]
         if not callable(function):
             raise GraphError(f"{where}: not a function: {function!r}")
-        entry = self._by_identity.get(id(function))
+        entry = self._by_identity.get(_identity(function))
         if entry is not None:
             raise GraphError(
                 f"function {entry.name!r} is assigned twice: to {entry.loop!r} and to {loop.name!r}"
@@ -171,6 +173,13 @@ class FunctionTable:
         self._of_loop[loop.name].append(entry)
         if "<lambda>" not in entry.qualified_name:
             self._loop_by_name[entry.qualified_name] = loop.name
+
+
+def _identity(function: object) -> object:
+    """What tells a function from others; a bound method is a new object each time it is got."""
+    if inspect.ismethod(function):
+        return id(function.__self__), id(function.__func__)
+    return id(function)
 
 
 class OwnFunctions:

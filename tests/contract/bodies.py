@@ -98,9 +98,7 @@ def write(board: Board, line: object) -> None:
 
 def outcomes() -> list[tuple[Any, ...]]:
     """What a task sees of its predecessors, in the order in which it sees them."""
-    return [
-        (p.uid, p.name, p.state, p.result, told(p.error)) for p in current_task().predecessors
-    ]
+    return [(p.uid, p.name, p.state, p.result, told(p.error)) for p in current_task().predecessors]
 
 
 def create(function: Callable[..., Any] | str, *args: object, **options: Any) -> int:

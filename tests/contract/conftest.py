@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import trio
 
-from trio_actor_graph import Coordinator, WorkerLoop, open_coordinator
+from trio_actor_graph import Coordinator, TaskGraph, WorkerLoop, open_coordinator
 from trio_actor_graph.graph.invariants import check_invariants
+from trio_actor_graph.handles import OnFailure
 
 from .board import Board
 
@@ -47,6 +48,21 @@ class Engine:
             async with open_coordinator(loops or [self.loop()], **options) as coordinator:
                 yield coordinator
                 check_invariants(coordinator._scheduler)
+
+    @asynccontextmanager
+    async def graph(
+        self,
+        name: str,
+        *loops: WorkerLoop,
+        on_failure: OnFailure = "raise",
+        **options: Any,
+    ) -> AsyncIterator[TaskGraph]:
+        """A graph of a coordinator of its own."""
+        async with (
+            self.open(*loops, **options) as coordinator,
+            coordinator.open_graph(name, on_failure=on_failure) as graph,
+        ):
+            yield graph
 
 
 @pytest.fixture(params=["processes", "local"])

@@ -30,8 +30,8 @@ async def fail_until_async(board: Board, attempt: int) -> int:
 
 @pytest.mark.parametrize("function", [fail_until, fail_until_async])
 async def test_retries_answer_exceptions(engine: Engine, board: Board, function: Any) -> None:
-    """A task with n retries has up to n + 1 attempts, numbered from 1; the last one's end counts."""
-    async with engine.open() as coordinator, coordinator.open_graph("retries") as graph:
+    """A task with n retries has up to n + 1 attempts, numbered from 1; the last counts."""
+    async with engine.graph("retries") as graph:
         task = graph.create_task(function, board, 3, retries=5)
         assert task.attempt == 0
         assert await task.result() == 3
@@ -58,15 +58,14 @@ async def test_a_retry_goes_behind_others(engine: Engine, board: Board) -> None:
             raise ValueError
         return numbers
 
-    async with engine.open(engine.loop(concurrency=1)) as coordinator:
-        async with coordinator.open_graph("turns") as graph:
-            held = graph.create_task(hold, board, "held", 1)
-            task = graph.create_task(flaky, board, [held], retries=1)
-            for number in range(2):
-                graph.create_task(_write_after, board, number, waits_on=held)
-            await board.wait_for("held runs")
-            board.open("held")
-            assert await task.result() == [1, 0]
+    async with engine.graph("turns", engine.loop(concurrency=1)) as graph:
+        held = graph.create_task(hold, board, "held", 1)
+        task = graph.create_task(flaky, board, [held], retries=1)
+        for number in range(2):
+            graph.create_task(_write_after, board, number, waits_on=held)
+        await board.wait_for("held runs")
+        board.open("held")
+        assert await task.result() == [1, 0]
     assert board.lines() == ["held runs", "flaky 1", "0", "1", "flaky 2"]
 
 
@@ -97,7 +96,7 @@ async def test_an_async_task_is_stopped_at_its_time_limit(engine: Engine, board:
         finally:
             board.write("cleaned up")
 
-    async with engine.open() as coordinator, coordinator.open_graph("limits") as graph:
+    async with engine.graph("limits") as graph:
         beside = graph.create_task(hold, board, "beside", 1, timeout_seconds=20)
         task = graph.create_task(sleep, board, name="t", timeout_seconds=0.05)
         with pytest.raises(TaskTimeout) as caught:
@@ -119,23 +118,22 @@ async def test_time_limits_can_be_retried(engine: Engine, board: Board) -> None:
             await trio.sleep_forever()
         return current_task().attempt
 
-    async with engine.open() as coordinator, coordinator.open_graph("again") as graph:
+    async with engine.graph("again") as graph:
         assert await graph.create_task(slow_at_first, timeout_seconds=0.05, retries=1).result() == 2
 
 
 async def test_time_before_the_attempt_does_not_count(engine: Engine, board: Board) -> None:
     """Waiting for predecessors and for a slot is no part of the time limit."""
-    async with engine.open(engine.loop(concurrency=1)) as coordinator:
-        async with coordinator.open_graph("waiting") as graph:
-            held = graph.create_task(hold, board, "held")
-            tasks = [
-                graph.create_task(add, 1, waits_on=held, timeout_seconds=0.2),
-                graph.create_task(add, 2, timeout_seconds=0.2),
-            ]
-            await board.wait_for("held runs")
-            await trio.sleep(0.3)  # longer than the limit, whatever else happens
-            board.open("held")
-            assert [await task.result() for task in tasks] == [1, 2]
+    async with engine.graph("waiting", engine.loop(concurrency=1)) as graph:
+        held = graph.create_task(hold, board, "held")
+        tasks = [
+            graph.create_task(add, 1, waits_on=held, timeout_seconds=0.2),
+            graph.create_task(add, 2, timeout_seconds=0.2),
+        ]
+        await board.wait_for("held runs")
+        await trio.sleep(0.3)  # longer than the limit, whatever else happens
+        board.open("held")
+        assert [await task.result() for task in tasks] == [1, 2]
 
 
 async def test_a_swallowed_time_limit_still_ends_the_task(engine: Engine, board: Board) -> None:
@@ -147,7 +145,7 @@ async def test_a_swallowed_time_limit_still_ends_the_task(engine: Engine, board:
         finally:
             raise ValueError("in cleanup")
 
-    async with engine.open() as coordinator, coordinator.open_graph("cleanup") as graph:
+    async with engine.graph("cleanup") as graph:
         task = graph.create_task(raise_in_cleanup, timeout_seconds=0.05, name="t")
         with pytest.raises(TaskFailed) as caught:
             await task.result()
@@ -161,35 +159,30 @@ async def test_a_swallowed_time_limit_still_ends_the_task(engine: Engine, board:
 async def test_a_plain_function_is_killed_at_its_time_limit(
     process_engine: Engine, board: Board
 ) -> None:
-    """The process of a plain function past its limit is killed; its neighbours run again for free."""
+    """The process of a plain function past its limit is killed; its neighbours run again."""
     loop = process_engine.loop(concurrency=3)
-    async with process_engine.open(loop) as coordinator:
-        async with coordinator.open_graph("killed", on_failure="continue") as graph:
-            first = await graph.create_task(os.getpid).result()
-            neighbours = [
-                graph.create_task(hold_blocking, board, "plain", 1),
-                graph.create_task(hold, board, "async", 2),
-            ]
-            await board.wait_for("plain runs")
-            await board.wait_for("async runs")
-            slow = graph.create_task(
-                hold_blocking, board, "never", name="slow", timeout_seconds=0.1
-            )
-            await slow.wait()
-            text = f"task 'slow' ({slow.uid}) ran longer than its timeout of 0.1 s and was stopped"
-            assert all_told([slow.error]) == [("TaskTimeout", text, None)]  # type: ignore[list-item]
-            await board.wait_for("plain runs", times=2)
-            await board.wait_for("async runs", times=2)
-            board.open("plain")
-            board.open("async")
-            assert [await task.result() for task in neighbours] == [1, 2]
-            assert await graph.create_task(os.getpid).result() != first
+    async with process_engine.graph("killed", loop, on_failure="continue") as graph:
+        first = await graph.create_task(os.getpid).result()
+        neighbours = [
+            graph.create_task(hold_blocking, board, "plain", 1),
+            graph.create_task(hold, board, "async", 2),
+        ]
+        await board.wait_for("plain runs")
+        await board.wait_for("async runs")
+        slow = graph.create_task(hold_blocking, board, "never", name="slow", timeout_seconds=0.1)
+        await slow.wait()
+        text = f"task 'slow' ({slow.uid}) ran longer than its timeout of 0.1 s and was stopped"
+        assert all_told([slow.error]) == [("TaskTimeout", text, None)]  # type: ignore[list-item]
+        await board.wait_for("plain runs", times=2)
+        await board.wait_for("async runs", times=2)
+        board.open("plain")
+        board.open("async")
+        assert [await task.result() for task in neighbours] == [1, 2]
+        assert await graph.create_task(os.getpid).result() != first
 
 
 async def test_a_plain_function_within_its_limit_is_left_alone(process_engine: Engine) -> None:
     """A limit that is not reached changes nothing: the same process goes on."""
-    async with process_engine.open() as coordinator, coordinator.open_graph("quick") as graph:
-        pids = {
-            await graph.create_task(os.getpid, timeout_seconds=5).result() for _ in range(3)
-        }
+    async with process_engine.graph("quick") as graph:
+        pids = {await graph.create_task(os.getpid, timeout_seconds=5).result() for _ in range(3)}
         assert len(pids) == 1

@@ -24,9 +24,8 @@ async def dig(board: Board, depth: int) -> int:
 
 async def test_one_slot_is_enough_for_nested_awaiting(engine: Engine, board: Board) -> None:
     """With concurrency 1 a task awaits its child, that its own, and so on, without a deadlock."""
-    async with engine.open(engine.loop(concurrency=1)) as coordinator:
-        async with coordinator.open_graph("deep") as graph:
-            assert await graph.create_task(dig, board, 5).result() == 6
+    async with engine.graph("deep", engine.loop(concurrency=1)) as graph:
+        assert await graph.create_task(dig, board, 5).result() == 6
     down = [f"down {n}" for n in (5, 4, 3, 2, 1, 0)]
     assert board.lines() == [*down, *(f"up {n}" for n in range(6))]
 
@@ -39,10 +38,9 @@ async def test_many_nests_share_one_slot(engine: Engine, board: Board) -> None:
             return await current_task().create_task(add, 1).result()
         return 1 + await current_task().create_task(nest, depth - 1).result()
 
-    async with engine.open(engine.loop(concurrency=1)) as coordinator:
-        async with coordinator.open_graph("nests") as graph:
-            tasks = [graph.create_task(nest, 4) for _ in range(10)]
-            assert [await task.result() for task in tasks] == [5] * 10
+    async with engine.graph("nests", engine.loop(concurrency=1)) as graph:
+        tasks = [graph.create_task(nest, 4) for _ in range(10)]
+        assert [await task.result() for task in tasks] == [5] * 10
 
 
 async def test_children_can_be_awaited_together(engine: Engine) -> None:
@@ -61,10 +59,9 @@ async def test_children_can_be_awaited_together(engine: Engine) -> None:
                 nursery.start_soon(fetch, number + index, child)
         return results
 
-    async with engine.open(engine.loop(concurrency=1)) as coordinator:
-        async with coordinator.open_graph("gather") as graph:
-            tasks = [graph.create_task(gather, 20) for _ in range(3)]
-            assert [await task.result() for task in tasks] == [[*range(20), *range(20)]] * 3
+    async with engine.graph("gather", engine.loop(concurrency=1)) as graph:
+        tasks = [graph.create_task(gather, 20) for _ in range(3)]
+        assert [await task.result() for task in tasks] == [[*range(20), *range(20)]] * 3
 
 
 async def test_results_inside_are_as_outside(engine: Engine) -> None:
@@ -77,7 +74,7 @@ async def test_results_inside_are_as_outside(engine: Engine) -> None:
         await child.wait()
         return before, first, await child.result(), (child.state, child.error, child.name)
 
-    async with engine.open() as coordinator, coordinator.open_graph("inside") as graph:
+    async with engine.graph("inside") as graph:
         value = {"a": (1, None)}
         expected = (("waiting", None), value, value, ("succeeded", None, "echo"))
         assert await graph.create_task(parent).result() == expected
@@ -95,21 +92,20 @@ async def test_an_abandoned_await_leaves_the_child_alone(engine: Engine, board: 
         return scope.cancelled_caught, await child.result()
 
     loops = engine.loop(concurrency=1), engine.loop("other")
-    async with engine.open(*loops, seconds=6) as coordinator:
-        async with coordinator.open_graph("abandoned") as graph:
-            task = graph.create_task(parent, board)
-            await board.wait_for("abandoned")
-            await board.wait_for("child runs")
-            while "awaits" in task.explain():
-                await trio.sleep(POLL_SECONDS)
-            # It has its slot again: nobody else of its loop runs while it goes on.
-            waiting = graph.create_task(write, board, "next")
-            board.open("child")
-            await graph.tasks[1].wait()
-            assert (task.state, waiting.state) == ("running", "ready")
-            board.open("go on")
-            assert await task.result() == (True, 5)
-            assert graph.tasks[1].state == "succeeded"
+    async with engine.graph("abandoned", *loops, seconds=6) as graph:
+        task = graph.create_task(parent, board)
+        await board.wait_for("abandoned")
+        await board.wait_for("child runs")
+        while "awaits" in task.explain():  # noqa: ASYNC110
+            await trio.sleep(POLL_SECONDS)
+        # It has its slot again: nobody else of its loop runs while it goes on.
+        waiting = graph.create_task(write, board, "next")
+        board.open("child")
+        await graph.tasks[1].wait()
+        assert (task.state, waiting.state) == ("running", "ready")
+        board.open("go on")
+        assert await task.result() == (True, 5)
+        assert graph.tasks[1].state == "succeeded"
 
 
 async def test_a_failing_child_raises_inside(engine: Engine) -> None:
@@ -130,7 +126,7 @@ async def test_a_failing_child_raises_inside(engine: Engine) -> None:
                 errors.append((child.uid, child.state, told(error), told(child.error)))
         return errors
 
-    async with engine.open() as coordinator, coordinator.open_graph("failing") as graph:
+    async with engine.graph("failing") as graph:
         results = await graph.create_task(parent).result()
         uids = [uid for uid, *_ in results]
         assert uids == [task.uid for task in graph.tasks[1:]]
@@ -214,7 +210,7 @@ async def test_a_result_asked_for_after_waiting_is_seen(engine: Engine) -> None:
             await child.result()
         return child.state
 
-    async with engine.open() as coordinator, coordinator.open_graph("later") as graph:
+    async with engine.graph("later") as graph:
         assert await graph.create_task(parent).result() == "failed"
 
 

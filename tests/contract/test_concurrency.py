@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 import trio
+import trio.lowlevel
 
 from trio_actor_graph import current_task
 
@@ -48,9 +49,9 @@ def entered(board: Board) -> int:
 async def meet(board: Board, number: int) -> None:
     """Is in until so many have been in: one more at once would show, one fewer would hang."""
     enter(board)
-    while entered(board) < number:
+    while entered(board) < number:  # noqa: ASYNC110 - across processes
         await trio.sleep(0.002)
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     leave(board)
 
 
@@ -68,12 +69,11 @@ async def test_async_tasks_fill_the_slots_exactly(
     engine: Engine, board: Board, concurrency: int
 ) -> None:
     """Of many ready async tasks, exactly as many run at once as the loop has slots."""
-    async with engine.open(engine.loop(concurrency=concurrency)) as coordinator:
-        async with coordinator.open_graph("async") as graph:
-            for number in range(8 * concurrency):
-                # In rounds: those of a round wait for each other, and none of the next may join.
-                round_ends = (number // concurrency + 1) * concurrency
-                graph.create_task(meet, board, round_ends)
+    async with engine.graph("async", engine.loop(concurrency=concurrency)) as graph:
+        for number in range(8 * concurrency):
+            # In rounds: those of a round wait for each other, and none of the next may join.
+            round_ends = (number // concurrency + 1) * concurrency
+            graph.create_task(meet, board, round_ends)
     assert most_at_once(board)[0] == concurrency
     assert entered(board) == 8 * concurrency
 
@@ -84,17 +84,14 @@ async def test_plain_functions_fill_the_slots_exactly(
 ) -> None:
     """Plain functions run in threads of their own, as many as there are slots, over processes."""
     loop = process_engine.loop(concurrency=concurrency, processes=processes)
-    async with process_engine.open(loop, start="eager") as coordinator:
-        async with coordinator.open_graph("plain") as graph:
-            for number in range(6 * concurrency):
-                round_ends = (number // concurrency + 1) * concurrency
-                graph.create_task(meet_blocking, board, round_ends)
+    async with process_engine.graph("plain", loop, start="eager") as graph:
+        for number in range(6 * concurrency):
+            round_ends = (number // concurrency + 1) * concurrency
+            graph.create_task(meet_blocking, board, round_ends)
     most, of_each = most_at_once(board)
     assert most == concurrency
     each, more = divmod(concurrency, processes)
-    assert sorted(of_each.values()) == sorted(
-        each + (index < more) for index in range(processes)
-    )
+    assert sorted(of_each.values()) == sorted(each + (index < more) for index in range(processes))
 
 
 async def test_many_short_tasks_never_exceed_the_slots(engine: Engine, board: Board) -> None:
@@ -106,14 +103,13 @@ async def test_many_short_tasks_never_exceed_the_slots(engine: Engine, board: Bo
 
     async def short_async(board: Board) -> None:
         enter(board)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         leave(board)
 
     loop = engine.loop(concurrency=4, processes=2)
-    async with engine.open(loop) as coordinator:
-        async with coordinator.open_graph("short") as graph:
-            for number in range(600):
-                graph.create_task((short, short_async)[number % 2], board)
+    async with engine.graph("short", loop) as graph:
+        for number in range(600):
+            graph.create_task((short, short_async)[number % 2], board)
     most, of_each = most_at_once(board)
     assert entered(board) == 600
     assert 1 <= most <= 4
@@ -121,7 +117,7 @@ async def test_many_short_tasks_never_exceed_the_slots(engine: Engine, board: Bo
 
 
 async def test_awaiting_children_keeps_to_the_limit(engine: Engine, board: Board) -> None:
-    """A parent is out while it awaits and in again afterwards: parents and children together keep it.
+    """A parent is out while it awaits and in again afterwards; all together keep to the limit.
 
     Some parents give up waiting, some wait for several at once, some children are plain functions.
     """
@@ -135,7 +131,7 @@ async def test_awaiting_children_keeps_to_the_limit(engine: Engine, board: Board
         with trio.move_on_after(0.001):
             await children[-1].result()
         enter(board)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         leave(board)
         results = []
 
@@ -155,10 +151,9 @@ async def test_awaiting_children_keeps_to_the_limit(engine: Engine, board: Board
         leave(board)
         return 1
 
-    async with engine.open(engine.loop(concurrency=2)) as coordinator:
-        async with coordinator.open_graph("mixed") as graph:
-            tasks = [graph.create_task(parent, board, 2) for _ in range(4)]
-            assert [await task.result() for task in tasks] == [7] * 4
+    async with engine.graph("mixed", engine.loop(concurrency=2)) as graph:
+        tasks = [graph.create_task(parent, board, 2) for _ in range(4)]
+        assert [await task.result() for task in tasks] == [7] * 4
     assert most_at_once(board)[0] <= 2
 
 
@@ -197,10 +192,9 @@ async def test_loops_have_slots_of_their_own(engine: Engine, board: Board) -> No
 async def test_functions_in_several_processes(process_engine: Engine, board: Board) -> None:
     """A loop of two processes runs two plain functions at once, in different processes."""
     loop = process_engine.loop(concurrency=2, processes=2)
-    async with process_engine.open(loop) as coordinator:
-        async with coordinator.open_graph("two") as graph:
-            for _ in range(2):
-                graph.create_task(meet_blocking, board, 2)
+    async with process_engine.graph("two", loop) as graph:
+        for _ in range(2):
+            graph.create_task(meet_blocking, board, 2)
     assert most_at_once(board)[0] == 2
     assert list(most_at_once(board)[1].values()) == [1, 1]
     assert str(os.getpid()) not in most_at_once(board)[1]

@@ -1,4 +1,4 @@
-"""Contract: a running task creates tasks of its own graph as the app does, and none is ever lost."""
+"""Contract: a running task creates tasks of its graph as the app does, and none is lost."""
 
 from __future__ import annotations
 
@@ -38,37 +38,36 @@ async def be_creative_async(board: Board) -> tuple[Any, ...]:
 @pytest.mark.parametrize("function", [be_creative, be_creative_async])
 async def test_a_task_creates_tasks_at_once(engine: Engine, board: Board, function: Any) -> None:
     """Inside a task `create_task` gives a handle at once, with all that a graph's can do."""
-    async with engine.open(functions={"double": _double}) as coordinator:
-        async with coordinator.open_graph("creative") as graph:
-            creator = graph.create_task(function, board, name="creator")
-            uid, name, seen = await creator.result()
-            assert (uid, name) == (creator.uid, "creator")
-            await board.wait_for("held runs")
-            board.open("held")
-            await graph.wait_finished()
-            tasks = {task.name: task for task in graph.tasks}
-            assert seen == [(t.uid, n, "waiting", None) for n, t in list(tasks.items())[1:]]
-            assert {n: t.state for n, t in tasks.items()} == {
-                "creator": "succeeded",
-                "seven": "succeeded",
-                "bad": "failed",
-                "total": "succeeded",
-                "late": "succeeded",
-                "named": "succeeded",
-                "held": "succeeded",
-                "extended": "succeeded",
-            }
-            assert tasks["total"].result_nowait() == 8
-            assert tasks["named"].result_nowait() == [8, 8]
-            bad = f"task 'bad' ({tasks['bad'].uid}) failed: ValueError: no"
-            assert tasks["late"].result_nowait() == [
-                (tasks["bad"].uid, "bad", "failed", None,
-                 ("TaskFailed", bad, ("ValueError", "no", None))),
-                (creator.uid, "creator", "succeeded", (uid, name, seen), None),
-                (tasks["total"].uid, "total", "succeeded", 8, None),
-            ]  # fmt: skip
-            assert tasks["extended"].predecessors == (tasks["held"], tasks["seven"], tasks["bad"])
-            assert creator.successors == (tasks["late"], tasks["held"])
+    async with engine.graph("creative", functions={"double": _double}) as graph:
+        creator = graph.create_task(function, board, name="creator")
+        uid, name, seen = await creator.result()
+        assert (uid, name) == (creator.uid, "creator")
+        await board.wait_for("held runs")
+        board.open("held")
+        await graph.wait_finished()
+        tasks = {task.name: task for task in graph.tasks}
+        assert seen == [(t.uid, n, "waiting", None) for n, t in list(tasks.items())[1:]]
+        assert {n: t.state for n, t in tasks.items()} == {
+            "creator": "succeeded",
+            "seven": "succeeded",
+            "bad": "failed",
+            "total": "succeeded",
+            "late": "succeeded",
+            "named": "succeeded",
+            "held": "succeeded",
+            "extended": "succeeded",
+        }
+        assert tasks["total"].result_nowait() == 8
+        assert tasks["named"].result_nowait() == [8, 8]
+        bad = f"task 'bad' ({tasks['bad'].uid}) failed: ValueError: no"
+        assert tasks["late"].result_nowait() == [
+            (tasks["bad"].uid, "bad", "failed", None,
+             ("TaskFailed", bad, ("ValueError", "no", None))),
+            (creator.uid, "creator", "succeeded", (uid, name, seen), None),
+            (tasks["total"].uid, "total", "succeeded", 8, None),
+        ]  # fmt: skip
+        assert tasks["extended"].predecessors == (tasks["held"], tasks["seven"], tasks["bad"])
+        assert creator.successors == (tasks["late"], tasks["held"])
 
 
 def _double(values: list[Any]) -> list[Any]:
@@ -98,7 +97,7 @@ async def test_children_have_children(engine: Engine, board: Board) -> None:
     expected = [""]
     for _ in range(5):
         expected += [p + b for p in expected for b in "ab"]
-    paths = {p for p in expected} | {p.translate({97: "c", 98: "d"}) for p in expected}
+    paths = set(expected) | {p.translate({97: "c", 98: "d"}) for p in expected}
     assert sorted(board.lines()) == sorted([*paths, ""])
 
 
@@ -122,9 +121,8 @@ async def test_options_given_inside_count(engine: Engine, board: Board) -> None:
         return [await flaky.result(), slow.state, await elsewhere.result()]
 
     loops = [engine.loop(setup=lambda _: "default"), engine.loop("other", setup=lambda _: "other")]
-    async with engine.open(*loops) as coordinator:
-        async with coordinator.open_graph("options", on_failure="continue") as graph:
-            assert await graph.create_task(parent, board).result() == [3, "failed", "other"]
+    async with engine.graph("options", *loops, on_failure="continue") as graph:
+        assert await graph.create_task(parent, board).result() == [3, "failed", "other"]
 
 
 def _succeed_at_last(board: Board, attempts: int) -> int:
@@ -140,9 +138,8 @@ async def test_priorities_given_inside_count(engine: Engine, board: Board) -> No
         for priority in (1, 3, 2, 3):
             current_task().create_task(write, board, priority, priority=priority)
 
-    async with engine.open(engine.loop(concurrency=1)) as coordinator:
-        async with coordinator.open_graph("inside") as graph:
-            graph.create_task(parent, board)
+    async with engine.graph("inside", engine.loop(concurrency=1)) as graph:
+        graph.create_task(parent, board)
     assert board.lines() == ["3", "3", "2", "1"]
 
 
@@ -172,10 +169,9 @@ async def test_wrong_use_inside_is_told_at_the_call(engine: Engine) -> None:
                 texts.append(f"{type(error).__name__}: {error}")
         return texts
 
-    async with engine.open(functions={"known": echo}) as coordinator:
-        async with coordinator.open_graph("wrong") as graph:
-            texts = await graph.create_task(ask).result()
-            assert len(graph.tasks) == 1
+    async with engine.graph("wrong", functions={"known": echo}) as graph:
+        texts = await graph.create_task(ask).result()
+        assert len(graph.tasks) == 1
     lock = "a _thread.lock cannot be pickled (TypeError: cannot pickle '_thread.lock' object)"
     assert texts[:6] == [
         "GraphError: unknown function 'unheard of': there are 'known'",
@@ -204,37 +200,36 @@ async def test_what_the_coordinator_refuses_fails_the_creator(engine: Engine) ->
         me.add_predecessor(first, second)
         return "the call returned"
 
-    async with engine.open() as coordinator:
-        async with coordinator.open_graph("refused") as graph:
-            tasks = [graph.create_task(f, retries=1) for f in (too_late, circle)]
-            errors = []
-            for task in tasks:
-                with pytest.raises(TaskFailed) as caught:
-                    await task.result()
-                errors.append(told(caught.value))
-            await graph.wait_finished()
-            by_name = {t.name: t for t in graph.tasks}
-            late = (
-                f"too late to add a predecessor to 'child' (task {by_name['child'].uid}): it is "
-                "'succeeded', and only a task that still waits for its condition can wait for more"
-            )
-            first, second = by_name["first"], by_name["second"]
-            path = " waits on ".join(f"{t.name!r} (task {t.uid})" for t in (first, second, first))
-            cycle = f"these tasks would wait on each other for ever: {path}"
-            label = [f"task {t.name!r} ({t.uid}) failed: " for t in tasks]
-            assert errors == [
-                ("TaskFailed", label[0] + late, ("GraphError", late, None)),
-                ("TaskFailed", label[1] + cycle, ("CycleError", cycle, None)),
-            ]
-            assert [t.attempt for t in tasks] == [1, 1]
-            assert (first.state, second.state) == ("succeeded", "succeeded")
+    async with engine.graph("refused") as graph:
+        tasks = [graph.create_task(f, retries=1) for f in (too_late, circle)]
+        errors = []
+        for task in tasks:
+            with pytest.raises(TaskFailed) as caught:
+                await task.result()
+            errors.append(told(caught.value))
+        await graph.wait_finished()
+        by_name = {t.name: t for t in graph.tasks}
+        late = (
+            f"too late to add a predecessor to 'child' (task {by_name['child'].uid}): it is "
+            "'succeeded', and only a task that still waits for its condition can wait for more"
+        )
+        first, second = by_name["first"], by_name["second"]
+        path = " waits on ".join(f"{t.name!r} (task {t.uid})" for t in (first, second, first))
+        cycle = f"these tasks would wait on each other for ever: {path}"
+        label = [f"task {t.name!r} ({t.uid}) failed: " for t in tasks]
+        assert errors == [
+            ("TaskFailed", label[0] + late, ("GraphError", late, None)),
+            ("TaskFailed", label[1] + cycle, ("CycleError", cycle, None)),
+        ]
+        assert [t.attempt for t in tasks] == [1, 1]
+        assert (first.state, second.state) == ("succeeded", "succeeded")
 
 
 async def test_outside_of_a_task_there_is_no_current_task(engine: Engine) -> None:
     """`current_task` is refused in the app, also where tasks run in the same process."""
     from trio_actor_graph import GraphError
 
-    async with engine.open() as coordinator, coordinator.open_graph("outside") as graph:
+    async with engine.graph("outside") as graph:
         with pytest.raises(GraphError, match="outside of a running task"):
             current_task()
         task = graph.create_task(echo)
@@ -254,7 +249,7 @@ async def test_an_unpicklable_argument_is_told_to_the_caller(engine: Engine) -> 
             self.lock = threading.Lock()
 
     lock = "a _thread.lock cannot be pickled (TypeError: cannot pickle '_thread.lock' object)"
-    async with engine.open() as coordinator, coordinator.open_graph("payload") as graph:
+    async with engine.graph("payload") as graph:
         seven = graph.create_task(add, 7)
         places = {
             "argument 2": (1, threading.Lock()),
@@ -311,17 +306,14 @@ async def test_a_graph_never_looks_finished_while_a_task_is_being_born(engine: E
 async def test_many_short_creators_lose_nothing(engine: Engine) -> None:
     """Hundreds of creators at once, in several workers, and each of their children runs once."""
     creators, children = 300, 4
-    async with engine.open(engine.loop(processes=2)) as coordinator:
-        async with coordinator.open_graph("many") as graph:
-            for number in range(creators):
-                graph.create_task(_create_some, children, number)
-            ended: list[Task] = [task async for task in graph.as_completed()]
-            assert graph.counts() == _all_succeeded(creators * (1 + children))
-            assert sorted(t.uid for t in ended) == sorted(t.uid for t in graph.tasks)
-            values = [t.result_nowait() for t in graph.tasks if t.name == "echo"]
-            assert sorted(values) == sorted(
-                (n, c) for n in range(creators) for c in range(children)
-            )
+    async with engine.graph("many", engine.loop(processes=2)) as graph:
+        for number in range(creators):
+            graph.create_task(_create_some, children, number)
+        ended: list[Task] = [task async for task in graph.as_completed()]
+        assert graph.counts() == _all_succeeded(creators * (1 + children))
+        assert sorted(t.uid for t in ended) == sorted(t.uid for t in graph.tasks)
+        values = [t.result_nowait() for t in graph.tasks if t.name == "echo"]
+        assert sorted(values) == sorted((n, c) for n in range(creators) for c in range(children))
 
 
 def _create_some(children: int, number: int) -> None:

@@ -36,7 +36,7 @@ CREATORS = [create_and_return, create_and_return_async]
 @pytest.mark.parametrize("function", CREATORS)
 async def test_a_returned_task_gives_its_result(engine: Engine, function: Any) -> None:
     """A sync or async function that returns a task has that task's result, wherever it is used."""
-    async with engine.open() as coordinator, coordinator.open_graph("tail") as graph:
+    async with engine.graph("tail") as graph:
         task = graph.create_task(function, add, 3, 4, name="task")
         used = graph.create_task(echo, [task, task])
         seen = graph.create_task(outcomes, waits_on=[completed(task), succeeded(task)])
@@ -51,19 +51,18 @@ async def test_a_task_stays_unended_until_the_returned_one_ends(
     engine: Engine, board: Board
 ) -> None:
     """After its function has returned a task, a task waits for it and nothing of it runs."""
-    async with engine.open(engine.loop(concurrency=1)) as coordinator:
-        async with coordinator.open_graph("until") as graph:
-            task = graph.create_task(create_and_return, hold, board, "held", 5, name="outer")
-            after = graph.create_task(echo, task, name="after")
-            await board.wait_for("held runs")
-            inner = graph.tasks[2]
-            assert [t.state for t in (task, after, inner)] == ["waiting", "waiting", "running"]
-            assert task.explain() == (
-                f"'outer' (task {task.uid}) ends as the task it returned, "
-                f"'hold' (task {inner.uid}), running"
-            )
-            board.open("held")
-            assert await after.result() == 5
+    async with engine.graph("until", engine.loop(concurrency=1)) as graph:
+        task = graph.create_task(create_and_return, hold, board, "held", 5, name="outer")
+        after = graph.create_task(echo, task, name="after")
+        await board.wait_for("held runs")
+        inner = graph.tasks[2]
+        assert [t.state for t in (task, after, inner)] == ["waiting", "waiting", "running"]
+        assert task.explain() == (
+            f"'outer' (task {task.uid}) ends as the task it returned, "
+            f"'hold' (task {inner.uid}), running"
+        )
+        board.open("held")
+        assert await after.result() == 5
 
 
 async def test_long_chains_of_tail_calls_end(engine: Engine) -> None:
@@ -75,7 +74,7 @@ async def test_long_chains_of_tail_calls_end(engine: Engine) -> None:
     async def count_down_async(left: int) -> Any:
         return current_task().create_task(count_down_async, left - 1) if left else "done"
 
-    async with engine.open() as coordinator, coordinator.open_graph("chain") as graph:
+    async with engine.graph("chain") as graph:
         tasks = [graph.create_task(f, 2_000) for f in (count_down, count_down_async)]
         assert [await task.result() for task in tasks] == ["done", "done"]
         assert graph.counts()["succeeded"] == len(graph.tasks) == 2 * 2_001
@@ -90,14 +89,13 @@ async def test_a_task_can_return_one_that_has_ended(engine: Engine) -> None:
         await child.wait()
         return child
 
-    async with engine.open() as coordinator:
-        async with coordinator.open_graph("ended", on_failure="continue") as graph:
-            good, bad = [graph.create_task(parent, f) for f in (echo, fail)]
-            assert await good.result() == "x"
-            with pytest.raises(TaskFailed) as caught:
-                await bad.result()
-            text = f"task 'parent' ({bad.uid}) failed: ValueError: x"
-            assert told(caught.value) == ("TaskFailed", text, ("ValueError", "x", None))
+    async with engine.graph("ended", on_failure="continue") as graph:
+        good, bad = [graph.create_task(parent, f) for f in (echo, fail)]
+        assert await good.result() == "x"
+        with pytest.raises(TaskFailed) as caught:
+            await bad.result()
+        text = f"task 'parent' ({bad.uid}) failed: ValueError: x"
+        assert told(caught.value) == ("TaskFailed", text, ("ValueError", "x", None))
 
 
 @pytest.mark.parametrize("function", CREATORS)
@@ -110,44 +108,42 @@ async def test_a_task_ends_as_the_returned_one_does(
         bad = current_task().create_task(fail, name="bad")
         return current_task().create_task(echo, bad)
 
-    async with engine.open() as coordinator:
-        async with coordinator.open_graph("ends", on_failure="continue") as graph:
-            failed = graph.create_task(function, fail, "bad luck", name="failed")
-            skipped = graph.create_task(return_skipped, name="skipped")
-            cancelled = graph.create_task(function, hold, board, "held", name="cancelled")
-            behind = [graph.create_task(echo, t) for t in (failed, skipped, cancelled)]
-            await board.wait_for("held runs")
-            next(t for t in graph.tasks if t.name == "hold").cancel()
-            await graph.wait_finished()
-            bad = next(t for t in graph.tasks if t.name == "bad")
-            assert [t.state for t in (failed, skipped, cancelled)] == [
-                "failed", "skipped", "cancelled",
-            ]  # fmt: skip
-            assert [t.state for t in behind] == ["skipped"] * 3
-            kinds = [TaskFailed, TaskSkipped, TaskCancelled]
-            errors = []
-            for task, kind in zip((failed, skipped, cancelled), kinds, strict=True):
-                with pytest.raises(kind) as caught:
-                    await task.result()
-                errors.append(caught.value)
-            assert all_told(errors) == [
+    async with engine.graph("ends", on_failure="continue") as graph:
+        failed = graph.create_task(function, fail, "bad luck", name="failed")
+        skipped = graph.create_task(return_skipped, name="skipped")
+        cancelled = graph.create_task(function, hold, board, "held", name="cancelled")
+        behind = [graph.create_task(echo, t) for t in (failed, skipped, cancelled)]
+        await board.wait_for("held runs")
+        next(t for t in graph.tasks if t.name == "hold").cancel()
+        await graph.wait_finished()
+        bad = next(t for t in graph.tasks if t.name == "bad")
+        assert [t.state for t in (failed, skipped, cancelled)] == [
+            "failed", "skipped", "cancelled",
+        ]  # fmt: skip
+        assert [t.state for t in behind] == ["skipped"] * 3
+        kinds = [TaskFailed, TaskSkipped, TaskCancelled]
+        errors = []
+        for task, kind in zip((failed, skipped, cancelled), kinds, strict=True):
+            with pytest.raises(kind) as caught:
+                await task.result()
+            errors.append(caught.value)
+        assert all_told(errors) == [
+            (
+                "TaskFailed",
+                f"task 'failed' ({failed.uid}) failed: ValueError: bad luck",
+                ("ValueError", "bad luck", None),
+            ),
+            (
+                "TaskSkipped",
+                f"task 'skipped' ({skipped.uid}) was skipped because task 'bad' ({bad.uid}) failed",
                 (
                     "TaskFailed",
-                    f"task 'failed' ({failed.uid}) failed: ValueError: bad luck",
-                    ("ValueError", "bad luck", None),
+                    f"task 'bad' ({bad.uid}) failed: ValueError: no",
+                    ("ValueError", "no", None),
                 ),
-                (
-                    "TaskSkipped",
-                    f"task 'skipped' ({skipped.uid}) was skipped because task 'bad' "
-                    f"({bad.uid}) failed",
-                    (
-                        "TaskFailed",
-                        f"task 'bad' ({bad.uid}) failed: ValueError: no",
-                        ("ValueError", "no", None),
-                    ),
-                ),
-                ("TaskCancelled", f"task 'cancelled' ({cancelled.uid}) was cancelled", None),
-            ]
+            ),
+            ("TaskCancelled", f"task 'cancelled' ({cancelled.uid}) was cancelled", None),
+        ]
 
 
 async def test_a_tail_called_failure_is_told_once(engine: Engine) -> None:
@@ -170,7 +166,7 @@ async def test_a_tail_called_failure_is_told_once(engine: Engine) -> None:
 
 async def test_cancelling_the_outer_task_ends_it_only(engine: Engine, board: Board) -> None:
     """Cancelling a task that has returned another ends the one that was cancelled."""
-    async with engine.open() as coordinator, coordinator.open_graph("outer") as graph:
+    async with engine.graph("outer") as graph:
         outer = graph.create_task(create_and_return, hold, board, "held", 5)
         await board.wait_for("held runs")
         inner = graph.tasks[1]
@@ -190,7 +186,7 @@ async def test_a_task_cannot_travel_inside_a_result(engine: Engine) -> None:
     async def parent_async() -> dict[str, Task]:
         return {"a": current_task().create_task(echo, name="child")}
 
-    async with engine.open() as coordinator, coordinator.open_graph("inside") as graph:
+    async with engine.graph("inside") as graph:
         for function, where in ((parent, "[0]"), (parent_async, "['a']")):
             task = graph.create_task(function, name="parent")
             with pytest.raises(TaskFailed) as caught:

@@ -20,45 +20,41 @@ def one_more(number: int) -> int:
 async def test_twenty_thousand_tasks_fan_out(engine: Engine) -> None:
     """20,000 independent tasks over two workers give each its own result."""
     number = 20_000
-    async with engine.open(engine.loop(processes=2), seconds=SECONDS) as coordinator:
-        async with coordinator.open_graph("fan-out") as graph:
-            root = graph.create_task(echo, 1)
-            tasks = [graph.create_task(add, root, n) for n in range(number)]
-            await graph.wait_finished()
-            assert [t.result_nowait() for t in tasks] == [n + 1 for n in range(number)]
-            assert [t.attempt for t in tasks] == [1] * number
-            assert len(root.successors) == number
+    async with engine.graph("fan-out", engine.loop(processes=2), seconds=SECONDS) as graph:
+        root = graph.create_task(echo, 1)
+        tasks = [graph.create_task(add, root, n) for n in range(number)]
+        await graph.wait_finished()
+        assert [t.result_nowait() for t in tasks] == [n + 1 for n in range(number)]
+        assert [t.attempt for t in tasks] == [1] * number
+        assert len(root.successors) == number
 
 
 async def test_async_tasks_fan_out(engine: Engine) -> None:
     """5,000 async tasks over a hundred slots."""
     number = 5_000
-    async with engine.open(engine.loop(concurrency=100), seconds=SECONDS) as coordinator:
-        async with coordinator.open_graph("async") as graph:
-            tasks = [graph.create_task(echo_async, n) for n in range(number)]
-            assert [await t.result() for t in tasks] == list(range(number))
+    async with engine.graph("async", engine.loop(concurrency=100), seconds=SECONDS) as graph:
+        tasks = [graph.create_task(echo_async, n) for n in range(number)]
+        assert [await t.result() for t in tasks] == list(range(number))
 
 
 async def test_a_chain_of_ten_thousand(engine: Engine) -> None:
     """10,000 tasks, each of which needs the result of the one before."""
-    async with engine.open(seconds=SECONDS) as coordinator:
-        async with coordinator.open_graph("chain") as graph:
-            task = graph.create_task(echo, 0)
-            for _ in range(10_000):
-                task = graph.create_task(one_more, task)
-            assert await task.result() == 10_000
+    async with engine.graph("chain", seconds=SECONDS) as graph:
+        task = graph.create_task(echo, 0)
+        for _ in range(10_000):
+            task = graph.create_task(one_more, task)
+        assert await task.result() == 10_000
 
 
 async def test_a_chain_of_ten_thousand_is_skipped(engine: Engine) -> None:
     """The failure of the first of 10,000 in a row skips all others, at once."""
-    async with engine.open(seconds=SECONDS) as coordinator:
-        async with coordinator.open_graph("skips", on_failure="continue") as graph:
-            task = graph.create_task(echo, 1, 2)
-            for _ in range(10_000):
-                task = graph.create_task(one_more, task)
-            await task.wait()
-            counts = {state: n for state, n in graph.counts().items() if n}
-            assert counts == {"failed": 1, "skipped": 10_000}
+    async with engine.graph("skips", on_failure="continue", seconds=SECONDS) as graph:
+        task = graph.create_task(echo, 1, 2)
+        for _ in range(10_000):
+            task = graph.create_task(one_more, task)
+        await task.wait()
+        counts = {state: n for state, n in graph.counts().items() if n}
+        assert counts == {"failed": 1, "skipped": 10_000}
 
 
 async def test_ten_thousand_fan_in(engine: Engine) -> None:
@@ -68,13 +64,12 @@ async def test_ten_thousand_fan_in(engine: Engine) -> None:
         return sum(numbers), sum(p.result for p in current_task().predecessors)
 
     number = 10_000
-    async with engine.open(engine.loop(processes=2), seconds=SECONDS) as coordinator:
-        async with coordinator.open_graph("fan-in") as graph:
-            tasks = [graph.create_task(echo, n) for n in range(number)]
-            total = graph.create_task(count, tasks)
-            expected = number * (number - 1) // 2
-            assert await total.result() == (expected, expected)
-            assert total.predecessors == tuple(tasks)
+    async with engine.graph("fan-in", engine.loop(processes=2), seconds=SECONDS) as graph:
+        tasks = [graph.create_task(echo, n) for n in range(number)]
+        total = graph.create_task(count, tasks)
+        expected = number * (number - 1) // 2
+        assert await total.result() == (expected, expected)
+        assert total.predecessors == tuple(tasks)
 
 
 async def test_tasks_born_by_thousands(engine: Engine) -> None:
@@ -88,11 +83,10 @@ async def test_tasks_born_by_thousands(engine: Engine) -> None:
         children = [current_task().create_task(echo, n) for n in range(number)]
         return sum([await child.result() for child in children])
 
-    async with engine.open(engine.loop(concurrency=4), seconds=SECONDS) as coordinator:
-        async with coordinator.open_graph("born") as graph:
-            for _ in range(4):
-                graph.create_task(sow, 2_000)
-            reaper: Any = graph.create_task(reap, 2_000)
-            assert await reaper.result() == 2_000 * 1_999 // 2
-            await graph.wait_finished()
-            assert graph.counts()["succeeded"] == len(graph.tasks) == 5 + 5 * 2_000
+    async with engine.graph("born", engine.loop(concurrency=4), seconds=SECONDS) as graph:
+        for _ in range(4):
+            graph.create_task(sow, 2_000)
+        reaper: Any = graph.create_task(reap, 2_000)
+        assert await reaper.result() == 2_000 * 1_999 // 2
+        await graph.wait_finished()
+        assert graph.counts()["succeeded"] == len(graph.tasks) == 5 + 5 * 2_000

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from trio_actor_graph.graph import scheduler, states
+from trio_actor_graph.graph import states, transitions
 from trio_actor_graph.graph.records import LoopSpec
 
 from .builder import Story
@@ -34,8 +34,8 @@ TABLES = {
     "task": RecordingTable(states.TASK_TRANSITIONS),
     "attempt": RecordingTable(states.ATTEMPT_TRANSITIONS),
 }
-scheduler.TASK_TRANSITIONS = TABLES["task"]  # type: ignore[misc]
-scheduler.ATTEMPT_TRANSITIONS = TABLES["attempt"]  # type: ignore[misc]
+transitions.TASK_TRANSITIONS = TABLES["task"]  # type: ignore[misc]
+transitions.ATTEMPT_TRANSITIONS = TABLES["attempt"]  # type: ignore[misc]
 
 
 @pytest.fixture

@@ -1,13 +1,9 @@
 """Core: large graphs cost time in proportion, and no stack.
 
-The bounds are generous (a busy machine, a slow Python): what is quadratic takes minutes here.
+What is quadratic takes many minutes here, and runs into the suite's time limit for each test.
 """
 
 from __future__ import annotations
-
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -20,13 +16,6 @@ from .builder import RAISED
 
 LARGE = 100_000
 SPEC = TaskSpec("t", 0, "default")
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    assert time.perf_counter() - started < seconds
 
 
 class Crowd:
@@ -76,26 +65,24 @@ def fan_in() -> tuple[Crowd, list[TaskRecord]]:
 @pytest.mark.parametrize("end", ["skipped", "cancelled", "graph cancelled"])
 def test_a_long_chain_ends_in_one_step(end: str):
     crowd, first = chain()
-    with within(10):
-        if end == "skipped":
-            crowd.fail(first)
-            assert crowd.counts() == {"failed": 1, "skipped": LARGE - 1}
-            assert unseen_failures(crowd.graph) == [first]
-            assert "because" in explain(crowd.graph.tasks[LARGE - 1])
-        elif end == "cancelled":
-            crowd.scheduler.on_task_cancelled(first)
-            assert crowd.counts() == {"cancelled": 1, "skipped": LARGE - 1}
-        else:
-            crowd.scheduler.on_graph_cancelled(crowd.graph)
-            assert crowd.counts() == {"cancelled": LARGE}
+    if end == "skipped":
+        crowd.fail(first)
+        assert crowd.counts() == {"failed": 1, "skipped": LARGE - 1}
+        assert unseen_failures(crowd.graph) == [first]
+        assert "because" in explain(crowd.graph.tasks[LARGE - 1])
+    elif end == "cancelled":
+        crowd.scheduler.on_task_cancelled(first)
+        assert crowd.counts() == {"cancelled": 1, "skipped": LARGE - 1}
+    else:
+        crowd.scheduler.on_graph_cancelled(crowd.graph)
+        assert crowd.counts() == {"cancelled": LARGE}
 
 
 def test_a_long_chain_succeeds_link_by_link():
     crowd, first = chain()
-    with within(20):
-        for uid in range(LARGE):
-            crowd.succeed(crowd.graph.tasks[uid])
-            crowd.run()
+    for uid in range(LARGE):
+        crowd.succeed(crowd.graph.tasks[uid])
+        crowd.run()
     assert crowd.counts() == {"succeeded": LARGE}
     assert first.state == "succeeded"
 
@@ -103,16 +90,15 @@ def test_a_long_chain_succeeds_link_by_link():
 @pytest.mark.parametrize("end", ["succeeded", "failed", "graph cancelled"])
 def test_a_wide_fan_in(end: str):
     crowd, tasks = fan_in()
-    with within(10):
-        if end == "graph cancelled":
-            crowd.scheduler.on_graph_cancelled(crowd.graph)
-            assert crowd.counts() == {"cancelled": LARGE + 1}
-            return
-        for task in tasks:
-            (crowd.succeed if end == "succeeded" else crowd.fail)(task)
-        last = {"ready": 1} if end == "succeeded" else {"skipped": 1}
-        assert crowd.counts() == last | {end: LARGE}
-        assert len(unseen_failures(crowd.graph)) == (LARGE if end == "failed" else 0)
+    if end == "graph cancelled":
+        crowd.scheduler.on_graph_cancelled(crowd.graph)
+        assert crowd.counts() == {"cancelled": LARGE + 1}
+        return
+    for task in tasks:
+        (crowd.succeed if end == "succeeded" else crowd.fail)(task)
+    last = {"ready": 1} if end == "succeeded" else {"skipped": 1}
+    assert crowd.counts() == last | {end: LARGE}
+    assert len(unseen_failures(crowd.graph)) == (LARGE if end == "failed" else 0)
 
 
 def test_a_wide_fan_out_is_cancelled_while_ready():
@@ -122,8 +108,7 @@ def test_a_wide_fan_out_is_cancelled_while_ready():
         crowd.create(0)
     crowd.run()
     crowd.succeed(first)
-    with within(5):
-        crowd.scheduler.on_graph_cancelled(crowd.graph)
+    crowd.scheduler.on_graph_cancelled(crowd.graph)
     assert len(crowd.scheduler.loops["default"].ready) == 0
 
 
@@ -136,14 +121,13 @@ def test_predecessors_added_one_by_one(number: int):
     for _ in range(1_000):
         crowd.create(last.uid)
     crowd.run()
-    with within(5):
-        for task in tasks[1:]:
-            crowd.scheduler.on_predecessor_added(last, Tasks("succeeded", (task.uid,), 1))
-        assert len(last.predecessors) == number
-        for task in tasks[:-1]:
-            crowd.succeed(task)
-        assert last.state == "waiting"
-        crowd.succeed(tasks[-1])
+    for task in tasks[1:]:
+        crowd.scheduler.on_predecessor_added(last, Tasks("succeeded", (task.uid,), 1))
+    assert len(last.predecessors) == number
+    for task in tasks[:-1]:
+        crowd.succeed(task)
+    assert last.state == "waiting"
+    crowd.succeed(tasks[-1])
     assert last.state == "ready"
 
 
@@ -153,15 +137,12 @@ def test_a_long_loop_of_tail_calls():
     task = first = crowd.create()
     crowd.create(first.uid)
     crowd.run()
-    with within(10):
-        for _ in range(20_000):
-            following = crowd.create()
-            crowd.scheduler.on_attempt_returned_task(
-                task.attempt.attempt_id, following.uid, 1.0, 0.0
-            )
-            crowd.run()
-            task = following
-        crowd.succeed(task)
+    for _ in range(20_000):
+        following = crowd.create()
+        crowd.scheduler.on_attempt_returned_task(task.attempt.attempt_id, following.uid, 1.0, 0.0)
+        crowd.run()
+        task = following
+    crowd.succeed(task)
     assert crowd.counts() == {"succeeded": 20_001, "ready": 1}
 
 
@@ -171,19 +152,16 @@ def test_a_task_awaited_by_many(how: str):
     awaited = crowd.create()
     tasks = [crowd.create() for _ in range(20_000)]
     crowd.run()
-    with within(5):
-        for task in tasks:
-            crowd.scheduler.on_attempt_awaits(task.attempt.attempt_id, awaited.uid)
-        if how == "told":
-            crowd.succeed(awaited)
-        else:
-            for task in reversed(tasks):
-                if how == "cancelled":
-                    crowd.scheduler.on_task_cancelled(task)
-                else:
-                    crowd.scheduler.on_attempt_stopped_awaiting(
-                        task.attempt.attempt_id, awaited.uid
-                    )
+    for task in tasks:
+        crowd.scheduler.on_attempt_awaits(task.attempt.attempt_id, awaited.uid)
+    if how == "told":
+        crowd.succeed(awaited)
+    else:
+        for task in reversed(tasks):
+            if how == "cancelled":
+                crowd.scheduler.on_task_cancelled(task)
+            else:
+                crowd.scheduler.on_attempt_stopped_awaiting(task.attempt.attempt_id, awaited.uid)
     assert crowd.graph.suspended == 0
 
 
@@ -192,12 +170,9 @@ def test_a_task_returned_by_many():
     returned = crowd.create()
     tasks = [crowd.create() for _ in range(LARGE)]
     crowd.run()
-    with within(10):
-        for task in tasks:
-            crowd.scheduler.on_attempt_returned_task(
-                task.attempt.attempt_id, returned.uid, 1.0, 0.0
-            )
-        crowd.succeed(returned)
+    for task in tasks:
+        crowd.scheduler.on_attempt_returned_task(task.attempt.attempt_id, returned.uid, 1.0, 0.0)
+    crowd.succeed(returned)
     assert crowd.counts() == {"succeeded": LARGE + 1}
 
 
@@ -212,8 +187,7 @@ def test_many_failures_that_skip_the_same_tasks():
     crowd.run()
     for root in roots:
         crowd.fail(root)
-    with within(2):
-        assert len(unseen_failures(crowd.graph)) == 500
+    assert len(unseen_failures(crowd.graph)) == 500
 
 
 def test_the_story_of_a_large_stall_is_cheap():
@@ -222,9 +196,8 @@ def test_the_story_of_a_large_stall_is_cheap():
     for _ in range(3_000):
         crowd.create(0)
     crowd.run()
-    with within(2):
-        crowd.scheduler.on_attempt_awaits(first.attempt.attempt_id, 1)
-        assert stall_story(crowd.graph).count("\n") == 21
+    crowd.scheduler.on_attempt_awaits(first.attempt.attempt_id, 1)
+    assert stall_story(crowd.graph).count("\n") == 21
 
 
 def test_a_condition_of_many_parts():
@@ -233,9 +206,8 @@ def test_a_condition_of_many_parts():
     parts = tuple(Tasks("succeeded", (t.uid,), 1) for t in tasks)
     last = crowd.scheduler.on_task_created(crowd.graph, -1, SPEC, condition=AllOf(parts))
     crowd.run()
-    with within(2):
-        for task in tasks:
-            crowd.succeed(task)
+    for task in tasks:
+        crowd.succeed(task)
     assert last.state == "ready"
 
 

@@ -78,7 +78,10 @@ LOOPS: dict[str, tuple[Callable[[], Any], str]] = {
     "processes below 0": (lambda: [WorkerLoop("a", processes=-1)], "'a': processes.*-1"),
     "processes of text": (lambda: [WorkerLoop("a", processes="2")], "'a': processes.*'2'"),  # type: ignore[arg-type]
     "functions: text": (lambda: [WorkerLoop("a", functions="f")], "'a': functions.*'f'"),
-    "functions: one function": (lambda: [WorkerLoop("a", functions=f)], "'a': functions.*function f"),  # type: ignore[arg-type]
+    "functions: one function": (
+        lambda: [WorkerLoop("a", functions=f)],
+        "'a': functions.*function f",
+    ),  # type: ignore[arg-type]
     "functions: a number among them": (lambda: [WorkerLoop("a", functions=[f, 7])], "'a'.*7"),  # type: ignore[list-item]
     "functions: an unknown name": (lambda: [WorkerLoop("a", functions=["h"])], "'a'.*unknown.*'h'"),
     "functions: a generator function": (
@@ -86,7 +89,10 @@ LOOPS: dict[str, tuple[Callable[[], Any], str]] = {
         "produce.*generator",
     ),
     "setup: no function": (lambda: [WorkerLoop("a", setup=7)], "'a': setup.*7"),  # type: ignore[arg-type]
-    "two loops of one name": (lambda: [WorkerLoop("a"), WorkerLoop("b"), WorkerLoop("a")], "two.*'a'"),
+    "two loops of one name": (
+        lambda: [WorkerLoop("a"), WorkerLoop("b"), WorkerLoop("a")],
+        "two.*'a'",
+    ),
     "a function in two loops": (
         lambda: [WorkerLoop("a", functions=[f]), WorkerLoop("b", functions=[f])],
         "'f'.*twice.*'a'.*'b'",
@@ -96,7 +102,10 @@ LOOPS: dict[str, tuple[Callable[[], Any], str]] = {
         "'f'.*twice.*'a'",
     ),
     "a method in two loops": (
-        lambda: [WorkerLoop("a", functions=[OBJECT.method]), WorkerLoop("b", functions=[OBJECT.method])],
+        lambda: [
+            WorkerLoop("a", functions=[OBJECT.method]),
+            WorkerLoop("b", functions=[OBJECT.method]),
+        ],
         "'method'.*twice.*'a'.*'b'",
     ),
     "a function by name and by itself": (
@@ -235,7 +244,9 @@ CALLS: dict[str, tuple[Callable[[Stage], object], str]] = {
         "'f'.*{old}.*graph 'misused'",
     ),
     "one foreign task among many": (
-        lambda s: s.graph.create_task(f, waits_on=completed(s.done) & succeeded([s.done, s.foreign])),
+        lambda s: s.graph.create_task(
+            f, waits_on=completed(s.done) & succeeded([s.done, s.foreign])
+        ),
         "'f'.*{foreign}.*graph 'misused'",
     ),
     "the result of a task of another graph": (
@@ -273,7 +284,10 @@ CALLS: dict[str, tuple[Callable[[Stage], object], str]] = {
     "name": (lambda s: s.graph.create_task(f, name=7), "name.*7"),  # type: ignore[call-overload]
     "priority: text": (lambda s: s.graph.create_task(f, priority="high"), "priority.*'high'"),  # type: ignore[call-overload]
     "priority: a half": (lambda s: s.graph.create_task(f, priority=0.5), "priority.*0.5"),  # type: ignore[call-overload]
-    "priority: too large to travel": (lambda s: s.graph.create_task(f, priority=1 << 70), "priority"),
+    "priority: too large to travel": (
+        lambda s: s.graph.create_task(f, priority=1 << 70),
+        "priority",
+    ),
     "retries: below 0": (lambda s: s.graph.create_task(f, retries=-1), "retries.*-1"),
     "retries: yes": (lambda s: s.graph.create_task(f, retries=True), "retries.*True"),
     "retries: a half": (lambda s: s.graph.create_task(f, retries=0.5), "retries.*0.5"),  # type: ignore[call-overload]
@@ -295,7 +309,10 @@ CALLS: dict[str, tuple[Callable[[Stage], object], str]] = {
         lambda s: s.graph.create_task(len, [0, LOCK], name="asks"),
         r"task 'asks': argument 1\[1\].*_thread.lock",
     ),
-    "a graph as an argument": (lambda s: s.graph.create_task(len, s.graph), "task 'len': argument 1"),
+    "a graph as an argument": (
+        lambda s: s.graph.create_task(len, s.graph),
+        "task 'len': argument 1",
+    ),
     "the coordinator as an argument": (
         lambda s: s.graph.create_task(len, s.coordinator),
         "task 'len': argument 1",

@@ -91,7 +91,7 @@ class LocalEngine:
                 nursery.start_soon(self._forward, worker_id, receive)
                 await self._is_stopped.wait()
                 nursery.cancel_scope.cancel()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_ready:
                 raise
             text = describe_exception(error, frames_hidden=2).traceback

@@ -17,10 +17,9 @@ from typing import Final
 
 from trio_actor_graph.errors import CycleError, GraphError, InternalError
 from trio_actor_graph.graph import commands as do
-from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Tasks, leaves
+from trio_actor_graph.graph.conditions import AnyCondition
 from trio_actor_graph.graph.durations import Durations
 from trio_actor_graph.graph.failures import CannotStart, LostTooOften, Raised, Refused, TimedOut
-from trio_actor_graph.graph.gates import Gate
 from trio_actor_graph.graph.placement import deadlines, fill, recall_due, workers_to_start
 from trio_actor_graph.graph.records import (
     AttemptRecord,
@@ -31,13 +30,10 @@ from trio_actor_graph.graph.records import (
     TaskSpec,
     WorkerRecord,
 )
-from trio_actor_graph.graph.states import (
-    ATTEMPT_TRANSITIONS,
-    TASK_TRANSITIONS,
-    TERMINAL,
-    AttemptState,
-)
+from trio_actor_graph.graph.states import TERMINAL
 from trio_actor_graph.graph.stories import stall_story, wait_path
+from trio_actor_graph.graph.transitions import move_task, next_attempt_state
+from trio_actor_graph.graph.wiring import build_gates, look_up, with_inputs, with_one_more
 
 LOSSES_MAX: Final = 3
 """How many workers may die under a task before it fails. The loss of one or two is bad luck or a
@@ -115,10 +111,10 @@ class Scheduler:
             known = ", ".join(map(repr, self.loops))
             raise GraphError(f"unknown worker loop {spec.loop!r}: there are {known}")
         task = TaskRecord(uid, graph, spec, loop, call)
-        required = _with_inputs(inputs, condition)
+        required = with_inputs(inputs, condition)
         if required is not None:
-            task.predecessors = self._look_up(task, required)
-            task.gate = self._build_gates(task, required)
+            task.predecessors = look_up(task, required)
+            task.gate = build_gates(task, required)
         self._add(task)
         self._settle_condition(task)
         return task
@@ -147,11 +143,11 @@ class Scheduler:
                 f"too late to add a predecessor to {task.label}: {is_now}, and only "
                 "a task that still waits for its condition can wait for more"
             )
-        predecessors = self._look_up(task, condition)
+        predecessors = look_up(task, condition)
         if path := wait_path(task, *predecessors):
             raise CycleError(f"these tasks would wait on each other for ever: {path}")
         task.predecessors.update(predecessors)
-        self._build_gates(task, condition, parent=_with_one_more(task, task.gate))
+        build_gates(task, condition, parent=with_one_more(task, task.gate))
         self._settle_condition(task)
 
     def on_task_cancelled(self, task: TaskRecord) -> None:
@@ -212,10 +208,10 @@ class Scheduler:
             message = f"{task.label} returned a task that waits on it: {path}"
             self._fail_or_retry(task, Refused(message, is_cycle=True))
         elif returned.state in TERMINAL:
-            self._move(task, "function returned a task")
+            move_task(task, "function returned a task")
             self._end(task, f"returned task {returned.state}", returned=returned)
         else:
-            self._move(task, "function returned a task")
+            move_task(task, "function returned a task")
             self._touched[task.graph.uid] = task.graph  # what it returned may be stuck already
             task.attempt = None
             task.returns = returned
@@ -398,48 +394,6 @@ class Scheduler:
         graph.counts["waiting"] += 1
         graph.unfinished += 1
 
-    def _look_up(self, task: TaskRecord, condition: AnyCondition) -> dict[TaskRecord, None]:
-        tasks = task.graph.tasks
-        found: dict[TaskRecord, None] = {}
-        for leaf in leaves(condition):
-            for uid in leaf.uids:
-                predecessor = tasks.get(uid)
-                if predecessor is None:
-                    raise GraphError(
-                        f"{task.label} cannot wait on task {uid}: "
-                        f"there is no such task in graph {task.graph.name!r}"
-                    )
-                found[predecessor] = None
-        return found
-
-    def _build_gates(
-        self, task: TaskRecord, condition: AnyCondition, parent: Gate | None = None
-    ) -> Gate:
-        """Make the tree of gates for a condition and count what has ended already."""
-        root: Gate | None = None
-        ended: list[tuple[Gate, TaskRecord]] = []
-        pending: list[tuple[AnyCondition, Gate | None]] = [(condition, parent)]
-        while pending:
-            part, above = pending.pop()
-            if isinstance(part, Tasks):
-                gate = Gate(task, part.outcome, part.at_least, len(part.uids), above)
-                for uid in part.uids:
-                    predecessor = task.graph.tasks[uid]
-                    predecessor.successors.append(gate)
-                    if predecessor.state in TERMINAL:
-                        ended.append((gate, predecessor))
-            else:
-                number = len(part.parts)
-                gate = Gate(task, None, number if isinstance(part, AllOf) else 1, number, above)
-                pending.extend((child, gate) for child in reversed(part.parts))
-            root = root or gate
-        assert root is not None
-        for gate, predecessor in ended:
-            gate.count(predecessor.state == "succeeded" or gate.outcome == "completed")
-            if root.is_shut and task.skipped_because is None:
-                task.skipped_because = predecessor
-        return root
-
     def _settle_condition(self, task: TaskRecord) -> None:
         """Move a waiting task on if what has ended already decides its condition."""
         gate = task.gate
@@ -449,7 +403,7 @@ class Scheduler:
             self._end(task, "condition can no longer hold")
 
     def _make_ready(self, task: TaskRecord) -> None:
-        self._move(task, "condition satisfied")
+        move_task(task, "condition satisfied")
         loop = task.loop
         if loop.failure is not None:
             task.failure = loop.failure
@@ -482,7 +436,7 @@ class Scheduler:
                 continue
             if task.state == "ready":
                 task.loop.ready.discard(task, task.spec.priority)
-            self._move(task, happening)
+            move_task(task, happening)
             task.graph.unfinished -= 1
             self._touched[task.graph.uid] = task.graph
             self._detach(task, returned)
@@ -526,7 +480,7 @@ class Scheduler:
             elif successor.loop.failure is None:
                 self._make_ready(successor)
             else:
-                self._move(successor, "condition satisfied")
+                move_task(successor, "condition satisfied")
                 successor.failure = successor.loop.failure
                 yield successor, "worker loop cannot start", None
 
@@ -534,7 +488,7 @@ class Scheduler:
         if task.retries_left > 0 and not isinstance(failure, Refused):
             task.retries_left -= 1
             task.attempt = None
-            self._move(task, "function raised, retries left")
+            move_task(task, "function raised, retries left")
             self._requeue(task, first=False)
         else:
             task.failure = failure
@@ -556,7 +510,7 @@ class Scheduler:
                 task.failure = LostTooOften(task.losses, blamed_for)
                 self._end(task, "worker lost too often")
                 return
-        self._move(task, happening)
+        move_task(task, happening)
         self._requeue(task, first=True)
 
     def _requeue(self, task: TaskRecord, *, first: bool) -> None:
@@ -583,7 +537,7 @@ class Scheduler:
         worker.backlog_seconds += expected
         task.attempt = attempt
         task.attempts += 1
-        self._move(task, "given to a worker")
+        move_task(task, "given to a worker")
         return attempt
 
     def _reported(self, attempt_id: int, seconds: float, now: float) -> AttemptRecord | None:
@@ -606,7 +560,7 @@ class Scheduler:
         if attempt.state == "suspended":
             self._forget_awaits(attempt)
             self._count_suspended(attempt, -1)
-        attempt.state = self._next_attempt_state(attempt, happening)
+        attempt.state = next_attempt_state(attempt, happening)
         del self.attempts[attempt.attempt_id]
         del worker.held[attempt.attempt_id]
         if worker.held:
@@ -619,7 +573,7 @@ class Scheduler:
         if attempt.state == "suspended":
             self._forget_awaits(attempt)
             self._count_suspended(attempt, -1)
-        attempt.state = self._next_attempt_state(attempt, "asked to stop")
+        attempt.state = next_attempt_state(attempt, "asked to stop")
         attempt.task.attempt = None
         self._stopping.append(attempt)
         self._commands.append(do.StopAttempt(attempt))
@@ -643,11 +597,11 @@ class Scheduler:
                 self._commands.append(do.KillWorker(late.worker))
 
     def _suspend(self, attempt: AttemptRecord) -> None:
-        attempt.state = self._next_attempt_state(attempt, "awaits a task")
+        attempt.state = next_attempt_state(attempt, "awaits a task")
         self._count_suspended(attempt, +1)
 
     def _resume(self, attempt: AttemptRecord) -> None:
-        attempt.state = self._next_attempt_state(attempt, "awaits nothing more")
+        attempt.state = next_attempt_state(attempt, "awaits nothing more")
         self._count_suspended(attempt, -1)
 
     def _count_suspended(self, attempt: AttemptRecord, change: int) -> None:
@@ -678,31 +632,6 @@ class Scheduler:
             task.failure = loop.failure
             self._end(task, "worker loop cannot start")
 
-    # ---- the tables -------------------------------------------------------------------------
-
-    def _move(self, task: TaskRecord, happening: str) -> None:
-        """The one place where a task changes its state."""
-        before = task.state
-        try:
-            after = TASK_TRANSITIONS[before, happening]
-        except KeyError:
-            raise InternalError(
-                f"{task.label} is {before!r} and cannot take {happening!r}"
-            ) from None
-        task.state = after
-        counts = task.graph.counts
-        counts[before] -= 1
-        counts[after] += 1
-
-    def _next_attempt_state(self, attempt: AttemptRecord, happening: str) -> AttemptState:
-        try:
-            return ATTEMPT_TRANSITIONS[attempt.state, happening]
-        except KeyError:
-            raise InternalError(
-                f"attempt {attempt.attempt_id} of {attempt.task.label} is {attempt.state!r} "
-                f"and cannot take {happening!r}"
-            ) from None
-
     def _check_graphs(self) -> None:
         while self._touched:
             _, graph = self._touched.popitem()
@@ -712,25 +641,3 @@ class Scheduler:
                 self.on_graph_cancelled(graph)
             elif not graph.unfinished:
                 self._commands.append(do.GraphEnded(graph))
-
-
-def _with_inputs(inputs: Iterable[int], condition: AnyCondition | None) -> AnyCondition | None:
-    """The condition of a task that also needs the results of `inputs`."""
-    uids = tuple(dict.fromkeys(inputs))
-    if not uids:
-        return condition
-    required = Tasks("succeeded", uids, len(uids))
-    return required if condition is None else AllOf((required, condition))
-
-
-def _with_one_more(task: TaskRecord, root: Gate) -> Gate:
-    """The root of a task's gates, made to need all it needed and one more input.
-
-    A root that needs all its inputs anyway takes it itself, so that a thousand predecessors added
-    one by one do not become a thousand gates on top of each other.
-    """
-    if root.outcome is None and root.needed == root.total:
-        root.require_one_more()
-        return root
-    task.gate = root.parent = Gate(task, None, needed=2, total=2)
-    return task.gate
