@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trio_actor_graph.coordinator import Coordinator, open_coordinator
+    from trio_actor_graph.coordinator import Coordinator
     from trio_actor_graph.errors import (
         CycleError,
         GraphError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trio_actor_graph.graph.conditions import Condition, completed, succeeded
     from trio_actor_graph.handles import TaskGraph
     from trio_actor_graph.loops import WorkerLoop
+    from trio_actor_graph.opening import open_coordinator
     from trio_actor_graph.statistics import (
         CoordinatorStatistics,
         RunTime,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from trio_actor_graph.worker.context import CurrentTask, PredecessorOutcome, current_task
 
 _MODULES = {
-    "coordinator": ("Coordinator", "open_coordinator"),
+    "coordinator": ("Coordinator",),
     "errors": (
         "CycleError",
         "GraphError",
@@ -57,6 +58,7 @@ _MODULES = {
     "graph.conditions": ("Condition", "completed", "succeeded"),
     "handles": ("TaskGraph",),
     "loops": ("WorkerLoop",),
+    "opening": ("open_coordinator",),
     "statistics": ("CoordinatorStatistics", "RunTime", "WorkerStatistics"),
     "task": ("Task",),
     "worker.context": ("CurrentTask", "PredecessorOutcome", "current_task"),

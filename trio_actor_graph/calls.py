@@ -86,10 +86,14 @@ def check_options(
     """
     if name is not None and not is_text(name):
         raise GraphError(f"name must be a string that can be written as UTF-8, not {name!r}")
-    if not _is_integer(priority, -INTEGER_MAX):
-        raise GraphError(f"priority must be an integer of up to 32 bits, not {priority!r}")
-    if not _is_integer(retries, 0):
-        raise GraphError(f"retries must be an integer from 0, of up to 32 bits, not {retries!r}")
+    if not _is_integer(priority):
+        raise GraphError(f"priority must be an integer, not {priority!r}")
+    if not -INTEGER_MAX - 1 <= priority <= INTEGER_MAX:
+        raise GraphError(f"priority must have at most 32 bits: {priority}")
+    if not _is_integer(retries) or retries < 0:
+        raise GraphError(f"retries must be an integer from 0, not {retries!r}")
+    if retries > INTEGER_MAX:
+        raise GraphError(f"retries must have at most 32 bits: {retries}")
     if timeout_seconds is not None and not _is_duration(timeout_seconds):
         raise GraphError(
             f"timeout_seconds must be a positive number, at most {TIMEOUT_SECONDS_MAX:,.0f}, "
@@ -111,8 +115,8 @@ def is_text(value: object) -> TypeGuard[str]:
     return True
 
 
-def _is_integer(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= INTEGER_MAX
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_duration(value: object) -> bool:

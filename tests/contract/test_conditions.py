@@ -297,13 +297,13 @@ async def test_larger_priorities_run_first(engine: Engine, board: Board) -> None
         async with coordinator.open_graph("priorities") as graph:
             graph.create_task(hold, board, "held")
             await board.wait_for("held runs")
-            for number, priority in enumerate([0, 5, -3, 5, 0, 7, -3, 10**12, -(10**12), 0]):
+            for number, priority in enumerate([0, 5, -3, 5, 0, 7, -3, 2**31 - 1, -(2**31), 0]):
                 graph.create_task(write, board, f"{priority} {number}", priority=priority)
             board.open("held")
             await graph.wait_finished()
         assert board.lines() == [
             "held runs",
-            "1000000000000 7",
+            "2147483647 7",
             "7 5",
             "5 1",
             "5 3",
@@ -312,5 +312,5 @@ async def test_larger_priorities_run_first(engine: Engine, board: Board) -> None
             "0 9",
             "-3 2",
             "-3 6",
-            "-1000000000000 8",
+            "-2147483648 8",
         ]

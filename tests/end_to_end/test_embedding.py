@@ -26,6 +26,7 @@ from trio_actor_graph import (
     Coordinator,
     Task,
     TaskCancelled,
+    TaskFailed,
     WorkerLoop,
     WorkerLost,
     completed,
@@ -602,19 +603,6 @@ def test_ctrl_c_ends_a_busy_program_with_its_own_traceback(
 # Workers that die
 
 
-def die(how: str, deaths: int, notes: str) -> list[int]:
-    """Dies in its first attempts; the notes tell where each ran."""
-    with open(notes, "a") as file:  # noqa: PTH123
-        file.write(f"{os.getpid()}\n")
-    if current_task().attempt <= deaths:
-        if how == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if how == "exit":
-            os._exit(7)
-        ctypes.string_at(0)
-    return [int(pid) for pid in Path(notes).read_text().split()]
-
-
 DEATHS = {"kill": "SIGKILL", "exit": "status 7", "segfault": "SIGSEGV"}
 
 
@@ -623,6 +611,19 @@ async def test_a_task_survives_the_death_of_its_worker(tmp_path: Path) -> None:
 
     The error names the last process and how it ended.
     """
+
+    def die(how: str, deaths: int, notes: str) -> list[int]:
+        """Dies in its first attempts; the notes tell where each ran."""
+        with Path(notes).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        if current_task().attempt <= deaths:
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "exit":
+                os._exit(7)
+            ctypes.string_at(0)
+        return [int(pid) for pid in Path(notes).read_text().split()]
+
     loops = [WorkerLoop(how) for how in DEATHS]
     async with open_coordinator(loops) as coordinator:  # noqa: SIM117
         async with coordinator.open_graph(on_failure="continue") as graph:
@@ -665,3 +666,28 @@ async def test_a_worker_killed_from_outside_costs_nobody_but_time(tmp_path: Path
             assert [await task.result() for task in sleeping] == [0, 1]
             assert [await task.result() for task in behind] == list(range(20))
         assert graph.counts()["succeeded"] == 23
+
+
+async def test_a_stray_cancellation_fails_its_task_only() -> None:
+    """A `Cancelled` that is not the worker's own is a task's mistake, as any other exception."""
+
+    async def let_out() -> None:
+        kept: BaseException | None = None
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.sleep(1)
+            except trio.Cancelled as cancelled:
+                kept = cancelled
+        assert kept is not None
+        raise kept
+
+    async with (
+        open_coordinator(ONE_WORKER) as coordinator,
+        coordinator.open_graph(on_failure="continue") as graph,
+    ):
+        pid = await graph.create_task(os.getpid).result()
+        with pytest.raises(TaskFailed, match="Cancelled") as caught:
+            await graph.create_task(let_out).result()
+        assert not isinstance(caught.value, WorkerLost)
+        assert await graph.create_task(os.getpid).result() == pid

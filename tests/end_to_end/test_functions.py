@@ -37,7 +37,7 @@ from trio_actor_graph import (
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# Programs: everything in __main__
+# Programs that keep everything in `__main__`
 
 MAIN = textwrap.dedent(
     """
@@ -178,7 +178,9 @@ MAIN = textwrap.dedent(
                     *(run(create_in_task, f) for f in (where, where_later, Adder(1).where)),
                 ]
                 closed = [run(where_closed), run(create_in_task, where_closed)]
-                pids = {name: await run(os.getpid, worker_loop=name).result() for name in ("default", "own")}
+                pids = {}
+                for name in "default", "own":
+                    pids[name] = await run(os.getpid, worker_loop=name).result()
                 for name, task in tasks.items():
                     await task.wait()
                     told[name] = task.error is None and task.result_nowait()

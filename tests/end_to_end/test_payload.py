@@ -359,14 +359,17 @@ def test_a_value_beyond_the_limit_is_refused_with_its_size(monkeypatch: pytest.M
 # Which pickle
 
 
-@pytest.mark.parametrize(
-    "make",
-    [lambda: lambda x: x + 1, lambda: (lambda n: lambda x: x + n)(1)],
-    ids=["lambda", "closure"],
-)
-def test_functions_without_a_name_travel_by_value(make: Callable[[], Callable[[int], int]]) -> None:
+def adding(number: int) -> Callable[[int], int]:
+    def add(other: int) -> int:
+        return number + other
+
+    return add
+
+
+@pytest.mark.parametrize("function", [lambda x: x + 1, adding(1)], ids=["lambda", "closure"])
+def test_functions_without_a_name_travel_by_value(function: Callable[[int], int]) -> None:
     """cloudpickle takes what plain pickle cannot name."""
-    assert decode_value(encode_value(make(), "function"))(1) == 2
+    assert decode_value(encode_value(function, "function"))(1) == 2
 
 
 def test_only_those_who_need_it_import_cloudpickle() -> None:

@@ -528,21 +528,21 @@ async def test_a_task_that_has_ended_can_do_nothing_more() -> None:
             lambda: me.create_task(f),
             lambda: me.add_predecessor(child, child),
         ):
-            with pytest.raises(GraphError, match="'keep'.*ended"):
+            with pytest.raises(GraphError, match=r"'keep'.*ended"):
                 act()
         assert graph.counts()["succeeded"] == 2
 
 
 async def test_a_task_inside_a_function_is_no_argument() -> None:
     """A function that closes over a task is refused with its name, where it is first used."""
-    async with open_coordinator([WorkerLoop("default")]) as coordinator:
-        async with coordinator.open_graph() as graph:
-            task = graph.create_task(f, worker_loop="default", name="closed over")
-            with pytest.raises(PayloadError, match=r"function .*<lambda>.*'closed over'"):
-                graph.create_task(lambda: task)
-            with pytest.raises(PayloadError, match="function .*Callable_"):
-                graph.create_task(with_lock())
-            task.cancel()
+    loops = [WorkerLoop("default")]
+    async with open_coordinator(loops) as coordinator, coordinator.open_graph() as graph:
+        task = graph.create_task(f, worker_loop="default", name="closed over")
+        with pytest.raises(PayloadError, match=r"function .*<lambda>.*'closed over'"):
+            graph.create_task(lambda: task)
+        with pytest.raises(PayloadError, match=r"function .*Callable_"):
+            graph.create_task(with_lock())
+        task.cancel()
 
 
 def with_lock() -> Any:
@@ -564,10 +564,12 @@ async def test_a_closed_graph_takes_nothing_and_still_tells() -> None:
     def fail() -> None:
         raise ValueError("on purpose")
 
-    async with open_coordinator(LOCAL) as coordinator:
-        async with coordinator.open_graph("first", on_failure="continue") as graph:
-            good, bad = graph.create_task(f), graph.create_task(fail)
-            skipped = graph.create_task(f, waits_on=bad)
+    async with (
+        open_coordinator(LOCAL) as coordinator,
+        coordinator.open_graph("first", on_failure="continue") as graph,
+    ):
+        good, bad = graph.create_task(f), graph.create_task(fail)
+        skipped = graph.create_task(f, waits_on=bad)
     with pytest.raises(GraphError, match="the coordinator has been closed"):
         async with coordinator.open_graph():
             pytest.fail("it was opened")
@@ -593,7 +595,7 @@ async def test_a_closed_graph_takes_nothing_and_still_tells() -> None:
 
 
 async def test_a_graph_that_outlives_its_coordinator_ends() -> None:
-    """Left by another task first, the coordinator takes the graph's tasks along, and nobody waits."""
+    """Left by another task first, the coordinator takes the graph's tasks along; nobody waits."""
     begun = trio.Event()
     told: list[object] = []
 
@@ -604,17 +606,16 @@ async def test_a_graph_that_outlives_its_coordinator_ends() -> None:
             begun.set()
             await graph.wait_finished()
             told.extend([task.state, waiting.state])
-            with pytest.raises(GraphError, match="closed|cancelled"):
+            with pytest.raises(GraphError, match=r"closed|cancelled"):
                 graph.create_task(f)
-            with pytest.raises(GraphError, match="closed|too late"):
+            with pytest.raises(GraphError, match=r"closed|too late"):
                 graph.add_predecessor(waiting, task)
 
     with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            async with open_coordinator(LOCAL) as coordinator:
-                nursery.start_soon(use, coordinator)
-                await begun.wait()
-                await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery, open_coordinator(LOCAL) as coordinator:
+            nursery.start_soon(use, coordinator)
+            await begun.wait()
+            await trio.testing.wait_all_tasks_blocked()
     assert told == ["cancelled", "cancelled"]
 
 
@@ -661,7 +662,7 @@ async def test_a_loop_whose_setup_fails_is_not_started_again_and_again(
             caught.append(raised.value)
         else:
             async with open_coordinator(loops) as coordinator:
-                with pytest.raises(ExceptionGroup) as group:
+                with pytest.raises(ExceptionGroup) as group:  # noqa: PT012
                     async with coordinator.open_graph() as graph:
                         tasks = [graph.create_task(f, worker_loop="broken") for _ in range(3)]
                         beside = graph.create_task(g)
@@ -694,12 +695,13 @@ async def test_a_loop_whose_functions_cannot_be_imported_is_not_started_again(
     (tmp_path / "only_once.py").write_text("open('starts', 'a').write('x')\n1 / 0\n")
     monkeypatch.chdir(tmp_path)
     try:
+        loops = [WorkerLoop("broken", functions=[only_once.f])]
         with trio.fail_after(30), pytest.raises(WorkerStartError) as caught:
-            loops = [WorkerLoop("broken", functions=[only_once.f])]
-            async with open_coordinator(loops, start=start) as coordinator:
-                async with coordinator.open_graph(on_failure="continue") as graph:
-                    task = graph.create_task(only_once.f)
-                    await task.result()
+            async with (
+                open_coordinator(loops, start=start) as coordinator,
+                coordinator.open_graph(on_failure="continue") as graph,
+            ):
+                await graph.create_task(only_once.f).result()
     finally:
         del sys.modules["only_once"]
     assert "worker loop 'broken' cannot start" in str(caught.value)
@@ -715,13 +717,13 @@ async def test_a_setup_that_cannot_travel_is_refused_when_opening() -> None:
     def setup(index: int) -> object:
         return lock
 
-    with pytest.raises(PayloadError, match="worker loop 'cpu': setup.*lock"):
+    with pytest.raises(PayloadError, match=r"worker loop 'cpu': setup.*lock"):
         async with open_coordinator([WorkerLoop("cpu", setup=setup)]):
             pytest.fail("it was opened")
 
 
 async def test_a_function_that_cannot_travel_is_refused_when_opening() -> None:
     """An assigned function is encoded at once, so that its error appears where it was written."""
-    with pytest.raises(PayloadError, match="function .*Callable_.*lock"):
+    with pytest.raises(PayloadError, match=r"function .*Callable_.*lock"):
         async with open_coordinator([WorkerLoop("cpu", functions=[with_lock()])]):
             pytest.fail("it was opened")

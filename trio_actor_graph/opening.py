@@ -1,0 +1,68 @@
+"""Opening a coordinator in a trio program, and closing it in whatever way the block is left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import trio
+
+from trio_actor_graph.calls import AnyFunction
+from trio_actor_graph.coordinator import Coordinator
+from trio_actor_graph.errors import GraphError
+from trio_actor_graph.loops import WorkerLoop, as_registered, as_worker_loops
+
+
+@asynccontextmanager
+async def open_coordinator(
+    worker_loops: Iterable[WorkerLoop] | Mapping[str, int] | None = None,
+    *,
+    functions: Iterable[AnyFunction] | Mapping[str, AnyFunction] | None = None,
+    start: Literal["lazy", "eager"] = "lazy",
+) -> AsyncIterator[Coordinator]:
+    """Open a coordinator in this trio program; leaving it stops its workers.
+
+    An exception from the body, or cancellation, ends the workers at once.
+
+    Args:
+        worker_loops: the worker loops; or a mapping from loop name to concurrency; or None. A loop
+            "default" with a process per core is added when there is none of that name.
+        functions: functions that `create_task` may also name by string: by their own names, or by
+            the keys of a mapping.
+        start: "lazy" starts workers when there is work for them, "eager" starts all and waits.
+
+    Raises:
+        GraphError: a worker loop or a function is not what it should be.
+        WorkerStartError: with `start="eager"`, a worker loop cannot start.
+    """
+    if start not in ("lazy", "eager"):
+        raise GraphError(f"start must be 'lazy' or 'eager', not {start!r}")
+    coordinator = Coordinator(as_worker_loops(worker_loops), as_registered(functions))
+    crash: list[BaseException] = []
+    body_error: BaseException | None = None
+
+    async def serve(nursery: trio.Nursery) -> None:
+        try:
+            await coordinator.serve()
+        except Exception as error:  # noqa: BLE001  it is raised below, in the user's task
+            crash.append(error)
+            nursery.cancel_scope.cancel()
+
+    # The body's exception is carried around the nursery, which would wrap it in a group; and the
+    # services are cancelled only after the body has left everything it used of them.
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, nursery)
+        try:
+            if start == "eager":
+                await coordinator.start_workers()
+            yield coordinator
+            await coordinator.stop()
+        except BaseException as error:  # noqa: BLE001  it is raised below, whatever it is
+            body_error = error
+        coordinator.close()
+        nursery.cancel_scope.cancel()
+    if crash:
+        raise crash[0] from body_error
+    if body_error is not None:
+        raise body_error
