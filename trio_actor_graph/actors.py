@@ -2,23 +2,25 @@
 
 tractor gives us processes that start, report to their parent and carry an error home as text. What
 it does not give is told in one sentence each, because every function below answers one of them.
+What of the answers does not touch tractor is in the modules of `engine` named in brackets.
 
 - It does not report that an actor's process has died: calls on it wait for ever. So the *process*
-  is watched, and its end cancels whatever waits on tractor.
+  is watched (`actor_process`), and its end cancels whatever waits on tractor.
 - Leaving its nursery while the child is alive and deaf waits for ever, and cancelling it takes 0.5
   to 4 seconds. So each actor has a nursery of its own, which is only ever left in the ordinary way
   and after the process has ended: `run_actor` shields all of tractor from cancellation, and answers
   a cancellation with SIGKILL.
 - An actor is started without its process being shown before it has connected back. So
   `open_process`, as tractor's spawning module sees it, is replaced by one that tells us, and that
-  also gives the child a session, an environment and no stdin.
+  also gives the child a session, an environment and no stdin (`actor_process`).
 - It runs the program's `__main__` again in every child, and on 0.1.0a5 a failure there ends the
   whole runtime. Our workers need no `__main__`, so they get none.
 - There is one runtime per process, at an address that all programs of a machine share by default,
   and whoever opened it must not leave before the others. So it lives in a system task of trio, at
-  an address of its own, from the first user to the last, and no user's cancellation reaches it.
+  an address of its own, from the first user to the last, and no user's cancellation reaches it
+  (`shared_runtime`).
 - It changes process-wide settings (logging, `breakpoint`, warnings) and leaves some of them. They
-  are put back at once.
+  are put back at once (`settings`).
 
 Two versions are supported: the release 0.1.0a5, and git main, which needs Python 3.13. They differ
 in what is marked by `_IS_MAIN`.
@@ -42,13 +44,13 @@ from trio_actor_graph.engine.actor_process import (
     open_process,
     spawn_request,
 )
-from trio_actor_graph.engine.runtime import ActorRuntimeError, SharedRuntime
 from trio_actor_graph.engine.settings import (
     deprecations_ignored,
     import_noise_ignored,
     logger_silenced,
     settings_kept,
 )
+from trio_actor_graph.engine.shared_runtime import ActorRuntimeError, SharedRuntime
 
 with import_noise_ignored():
     import tractor as _tractor
@@ -270,9 +272,8 @@ async def open_actor_runtime() -> AsyncGenerator[None]:
 @contextlib.asynccontextmanager
 async def _open_runtime() -> AsyncGenerator[None]:
     """The runtime itself, with the process's settings left as they are."""
-    is_noisy = not _IS_MAIN
     with (
-        deprecations_ignored() if is_noisy else contextlib.nullcontext(),
+        contextlib.nullcontext() if _IS_MAIN else deprecations_ignored(),
         _place_taken() as addresses,
         logger_silenced(),
     ):

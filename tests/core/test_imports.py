@@ -89,6 +89,13 @@ RULES = [
         "an engine runs attempts and decides nothing",
         never=ours("classic", "coordinator", "graph.scheduler", "handles", "observe", "web"),
     ),
+    Rule("engine.settings", "actors.py stands on it", only=()),
+    Rule("engine.shared_runtime", "actors.py stands on it", only=("trio", *ours("errors"))),
+    Rule(
+        "engine.actor_process",
+        "actors.py stands on it",
+        only=("trio", *ours("engine.settings", "worker.boot")),
+    ),
     Rule(
         "observe",
         "an observer reads, and changes nothing",
@@ -107,6 +114,16 @@ RULES = [
         "classic",
         "the original API stands on the public names",
         never=("tractor", *ours("actors", "engine", "graph.scheduler", "worker")),
+    ),
+    Rule(
+        "command_line",
+        "the command line stands on the public names",
+        never=("tractor", *ours("actors", "engine", "graph.scheduler", "worker")),
+    ),
+    Rule(
+        "__main__",
+        "the commands are small: the rest is in command_line",
+        only=ours("command_line", "demo"),
     ),
     Rule(
         "coordinator",

@@ -100,8 +100,8 @@ class SpawnRequest:
 spawn_request: contextvars.ContextVar[SpawnRequest | None] = contextvars.ContextVar(
     "spawn_request", default=None
 )
-"""Set around our calls of tractor's `start_actor`, and inherited by the task that tractor spawns in.
-Actors that the program starts itself have no request, and nothing changes for them."""
+"""Set around our calls of `start_actor`, and inherited by the task that tractor spawns in. Actors
+that the program starts itself have no request, and nothing changes for them."""
 
 
 async def open_process(command: list[str], **options: Any) -> trio.Process:

@@ -21,7 +21,7 @@ from trio_actor_graph.engine.api import EngineOwner
 from trio_actor_graph.engine.sockets import WorkerSockets, open_worker_sockets
 from trio_actor_graph.errors import ProtocolError, TrioActorGraphError
 from trio_actor_graph.link import Link
-from trio_actor_graph.messages import FromWorker, StartUp, StopWorker
+from trio_actor_graph.messages import FromWorker, StartUp, StopWorker, WorkerUnable
 
 START_SECONDS: Final = 60.0
 """How long a worker may take from its spawn until its link is up (0.3 s when the machine is idle).
@@ -29,6 +29,12 @@ A start that hangs is reported by nobody, so there has to be a limit; it is kill
 
 EXIT_SECONDS: Final = 0.5
 """How long a process may live on after it has closed its link, before it is killed."""
+
+
+_INSIDE_A_WORKER: Final = (
+    "a coordinator inside a worker cannot start processes; give it loops with processes=0, or have "
+    "the task create its tasks by current_task().create_task"
+)
 
 
 class _Life:
@@ -61,6 +67,12 @@ class ProcessEngine:
 
     async def run(self) -> None:
         first = await self._receive_start.receive()
+        from trio_actor_graph.worker.boot import IS_WORKER
+
+        if IS_WORKER:
+            self._refuse(first)
+            async for life in self._receive_start:
+                self._refuse(life)
         from trio_actor_graph.actors import open_actor_runtime  # imports tractor: 0.1 s
 
         async with (
@@ -107,6 +119,10 @@ class ProcessEngine:
                     await life.ended.wait()
         for life in lives:
             life.kill()
+
+    def _refuse(self, life: _Life) -> None:
+        """A worker's actor has closed itself to the outside, and can have no actors of its own."""
+        self._owner.on_messages(life.start_up.worker_id, [WorkerUnable(_INSIDE_A_WORKER)])
 
     @trio.lowlevel.enable_ki_protection
     async def _live(self, life: _Life, sockets: WorkerSockets) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Generator
 from typing import Any, Final
 
 IMPORT_NOISE: Final = ("trio.MultiError", "MultiError", "XDG_RUNTIME_DIR")
-"""Starts of the messages that tractor's two versions provoke at import: uses of trio.MultiError, and
-the lack of a folder. In children they would appear on stderr once per worker."""
+"""Starts of the messages that tractor's two versions provoke at import: uses of trio.MultiError,
+and the lack of a folder. In children they would appear on stderr once per worker."""
 
 _SILENT: Final = logging.CRITICAL + 1
 

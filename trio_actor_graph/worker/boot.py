@@ -226,6 +226,10 @@ def _ignore(signum: int, frame: FrameType | None) -> None:
 
 
 _assignment = _find_assignment()
+
+IS_WORKER = _assignment is not None
+"""Whether this process was started as a worker."""
+
 if _assignment is not None:
     # A KeyboardInterrupt would leave the actor alive and deaf.
     signal.signal(signal.SIGINT, _ignore)

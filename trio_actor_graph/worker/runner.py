@@ -10,6 +10,7 @@ ones.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
@@ -362,7 +363,7 @@ class AttemptRunner:
             with scope:
                 report = await self._call_async(running)
         except BaseException as error:
-            if _has_cancelled(error):
+            if _has_cancelled(error) and trio.current_effective_deadline() == -math.inf:
                 raise  # the whole worker is being cancelled, not this attempt
             if self._in_place and isinstance(error, KeyboardInterrupt):
                 raise  # meant for the program in whose process this is

@@ -2,7 +2,8 @@
 
 There is one actor runtime per process, and whoever opened it must not leave before the others. So
 nobody owns it: it lives in a system task of trio, which the first user starts and the last one
-ends, and no user's cancellation reaches it. When it ends by itself, its users are cancelled and told.
+ends, and no user's cancellation reaches it. When it ends by itself, its users are cancelled and get
+an error.
 
 What the runtime *is* comes as an async context from outside.
 """
