@@ -12,7 +12,7 @@ from typing import Any
 
 import cloudpickle
 
-from trio_actor_graph.payload import FUNCTION_ID
+from trio_actor_graph.payload import FUNCTION_ID, place_of
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
@@ -38,7 +38,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         if number is None or len(reduced) != 6:
             return reduced
         make, arguments, (attributes, slots), *rest = reduced
-        return make, arguments, ({**attributes, FUNCTION_ID: number}, slots), *rest
+        marked = {**attributes, FUNCTION_ID: (number, place_of(function))}
+        return make, arguments, (marked, slots), *rest
 
 
 _CachedFunction = type(lru_cache(len))

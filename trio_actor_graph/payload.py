@@ -36,7 +36,8 @@ class _Tasks(threading.local):
 
 
 FUNCTION_ID: Final = "__trio_actor_graph_function_id__"
-"""The attribute by which a function's copy, pickled by value, tells the number of the original."""
+"""The attribute by which a function's copy, pickled by value, tells the number of the original, and
+the original's place, because functools.wraps hands attributes on to other functions."""
 
 FunctionIds = Callable[[object], "int | None"]
 """The number of a function, if the coordinator knows it; copies of it carry that number."""
@@ -124,6 +125,18 @@ def reduce_task(uid: int, label: str) -> tuple[Callable[[int], object], tuple[in
         )
     _tasks.noted.append(uid)
     return _input, (uid,)
+
+
+def place_of(function: Any) -> tuple[str, int, str]:
+    """Where a function was written; its copies share it, and what wraps it does not."""
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno, code.co_name
+
+
+def original_id(function: object) -> int | None:
+    """The number of the original, if this is a copy of a function that the coordinator knows."""
+    number, place = getattr(function, "__dict__", {}).get(FUNCTION_ID, (None, None))
+    return number if number is not None and place == place_of(function) else None
 
 
 def _input(uid: int) -> object:

@@ -319,3 +319,30 @@ async def test_many_short_creators_lose_nothing(engine: Engine) -> None:
 def _create_some(children: int, number: int) -> None:
     for child in range(children):
         create(echo, (number, child))
+
+
+async def test_births_keep_their_order_whatever_the_threads_do(process_engine: Engine) -> None:
+    """Reports of several threads never overtake each other: no birth after its creator's end.
+
+    The threads are switched every microsecond, and creators last longer than reports are collected.
+    """
+
+    def switch_often(index: int) -> None:
+        import sys
+
+        sys.setswitchinterval(1e-6)
+
+    def create_some(number: int) -> Task | None:
+        import time
+
+        first = current_task().create_task(int, number)
+        time.sleep(0.0012 if number % 3 else 0)
+        second = current_task().create_task(int, waits_on=first)
+        current_task().create_task(int, waits_on=second)
+        return second if number % 2 else None
+
+    async with process_engine.graph("threads", process_engine.loop(setup=switch_often)) as graph:
+        for number in range(1_000):
+            graph.create_task(create_some, number)
+        await graph.wait_finished()
+        assert graph.counts() == _all_succeeded(4_000)

@@ -569,6 +569,26 @@ async def test_a_graph_of_tasks_of_their_own_kind(worker: Coordinator) -> None:
         assert {task.name for task in graph.tasks} == {"count"}
 
 
+async def test_what_wraps_a_copy_of_a_task_function_is_a_function_of_its_own(
+    worker: Coordinator,
+) -> None:
+    """functools.wraps hands attributes on; by none of them does a wrapper pass for what it wraps."""
+
+    def double(x: int) -> int:
+        return 2 * x
+
+    def create_wrapped(function: Callable[[int], int]) -> Any:
+        @functools.wraps(function)
+        def wrapper(x: int) -> tuple[str, int]:
+            return "wrapped", function(x)
+
+        return current_task().create_task(wrapper, 1)
+
+    async with worker.open_graph() as graph:
+        assert await graph.create_task(double, 1).result() == 2
+        assert await graph.create_task(create_wrapped, double).result() == ("wrapped", 2)
+
+
 async def test_an_assigned_function_runs_in_its_loop_wherever_it_was_created() -> None:
     """A worker has a copy of it, known again as the one assigned: by the app, in every way."""
     first, second = make_where("first"), make_where("second")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from trio_actor_graph.calls import (
 from trio_actor_graph.graph.failures import Raised
 from trio_actor_graph.messages import DefineFunction
 from trio_actor_graph.outcome import describe_exception
-from trio_actor_graph.payload import FUNCTION_ID, decode_value, encode_value
+from trio_actor_graph.payload import decode_value, encode_value, original_id
 
 
 class LoadedFunction:
@@ -58,6 +59,7 @@ class ReceivedFunctions:
         self._send = send
         self._payloads: dict[int, bytes] = {}
         self._loaded: dict[int, LoadedFunction] = {}
+        self._lock = threading.RLock()  # importing a module may run anything
         # By identity: functions may be unhashable objects, and equality is theirs to define.
         self._known: dict[int, tuple[int, AnyFunction]] = {}
 
@@ -67,22 +69,31 @@ class ReceivedFunctions:
     def load(self, function_id: int) -> LoadedFunction:
         loaded = self._loaded.get(function_id)
         if loaded is None:
-            loaded = self._loaded[function_id] = self._load(function_id)
+            with self._lock:  # a module is imported once, and a function made once
+                loaded = self._loaded.get(function_id) or self._load(function_id)
+                self._loaded[function_id] = loaded
         return loaded
 
     def identify(self, function: AnyFunction) -> int:
-        original = getattr(function, "__dict__", {}).get(FUNCTION_ID)
+        original = original_id(function)
         if original is not None:
-            return int(original)  # a copy of one that the coordinator knows
+            return original
         known = self._known.get(id(function))
-        if known is None:
+        return self._introduce(function) if known is None else known[0]
+
+    def _introduce(self, function: AnyFunction) -> int:
+        """Tell the coordinator about a function; known to other threads only once that is sent."""
+        with self._lock:
+            if (known := self._known.get(id(function))) is not None:
+                return known[0]
             check_function(function)
             name = qualified_name(function)
             payload = encode_value(function, f"function {name}")
-            known = self._known[id(function)] = (next(self._ids), function)
-            self._loaded[known[0]] = LoadedFunction(function)
-            self._send(DefineFunction(known[0], name, payload))
-        return known[0]
+            number = next(self._ids)
+            self._loaded[number] = LoadedFunction(function)
+            self._send(DefineFunction(number, name, payload))
+            self._known[id(function)] = (number, function)
+            return number
 
     def _load(self, function_id: int) -> LoadedFunction:
         try:

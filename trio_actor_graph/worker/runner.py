@@ -11,6 +11,7 @@ ones.
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
@@ -168,6 +169,7 @@ class AttemptRunner:
         self._threads = FunctionThreads(self._run_and_go_on, "trio_actor_graph")
         self._running: dict[int, RunningAttempt] = {}
         self._reports: deque[msgspec.Struct] = deque()
+        self._flushing = threading.Lock()
         self._flushed = perf_counter()
         self._has_threads = trio.Event()
 
@@ -203,17 +205,21 @@ class AttemptRunner:
                 self._has_threads = trio.Event()
 
     def flush(self) -> None:
-        """Send what has been reported; from any thread."""
-        self._flushed = perf_counter()
-        reports = self._reports
-        batch = []
-        try:
-            while True:
-                batch.append(reports.popleft())
-        except IndexError:
-            pass
-        if batch:
-            self._send(batch)
+        """Send what has been reported; from any thread.
+
+        Taking and sending are one step: if two threads could send in another order than they took,
+        the end of a task would overtake what it created.
+        """
+        with self._flushing:
+            self._flushed = perf_counter()
+            batch: list[msgspec.Struct] = []
+            try:
+                while True:
+                    batch.append(self._reports.popleft())
+            except IndexError:
+                pass
+            if batch:
+                self._send(batch)
 
     # ---- what tasks ask for (the thread of the task) ----------------------------------------
 
