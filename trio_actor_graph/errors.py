@@ -99,7 +99,7 @@ class WorkerLost(TaskFailed):
 class TaskSkipped(TrioActorGraphError):
     """A task never ran because its scheduling condition can no longer be satisfied.
 
-    ``__cause__`` is the error of the first task that made it so, where that one failed.
+    ``__cause__`` is the error of the task at the root of it: `TaskFailed` or `TaskCancelled`.
     """
 
 

@@ -572,7 +572,7 @@ async def test_a_graph_of_tasks_of_their_own_kind(worker: Coordinator) -> None:
 async def test_what_wraps_a_copy_of_a_task_function_is_a_function_of_its_own(
     worker: Coordinator,
 ) -> None:
-    """functools.wraps hands attributes on; by none of them does a wrapper pass for what it wraps."""
+    """functools.wraps hands attributes on; none of them makes a wrapper pass for what it wraps."""
 
     def double(x: int) -> int:
         return 2 * x
