@@ -1,8 +1,8 @@
 """What tractor changes in the whole process, kept and put back.
 
-It sets up logging, replaces `breakpoint()`, and its release 0.1.0a5 warns of deprecations at import
-and on its error paths. A program that uses us has settings of its own for all three, so each
-context here ends with them as they were, and undoes no more than its own: what others have changed
+It sets up logging, replaces `breakpoint()`, and its release 0.1.0a5 extends `sys.path` and warns
+of deprecations at import and on its error paths. A program that uses us has settings of its own, so
+each context here ends with them as they were, and undoes no more than its own: what others changed
 meanwhile stays.
 """
 
@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, Final
 
 IMPORT_NOISE: Final = ("trio.MultiError", "MultiError", "XDG_RUNTIME_DIR")
@@ -54,13 +55,17 @@ def logger_silenced() -> Generator[None]:
 
 @contextlib.contextmanager
 def settings_kept() -> Generator[None]:
-    """Undoes what opening the runtime does to logging and to `breakpoint()`."""
+    """Undoes what opening the runtime does to logging, to `breakpoint()` and to `sys.path`."""
+    path = list(sys.path)
     logger = logging.getLogger("tractor")
     level, handlers = logger.level, list(logger.handlers)
     hook, breakpoint_variable = sys.breakpointhook, os.environ.get("PYTHONBREAKPOINT")
     try:
         yield
     finally:
+        # 0.1.0a5 adds its own folder, in which `msg`, `log` and others would then be found.
+        for entry in [e for e in sys.path if e not in path and Path(e).name == "tractor"]:
+            sys.path.remove(entry)
         logger.setLevel(level)
         for handler in [handler for handler in logger.handlers if handler not in handlers]:
             logger.removeHandler(handler)
