@@ -16,7 +16,13 @@ from trio_actor_graph.payload import FUNCTION_ID, place_of
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """cloudpickle, taught that modules of a subclass of ModuleType, as trio 0.23's, are modules."""
+    """cloudpickle, taught some more.
+
+    - Modules of a subclass of ModuleType, as trio 0.23's, are modules.
+    - functools.cache around a function without a name to import can be made again.
+    - The copy of a class with __slots__ has them too, so that its instances can come back.
+    - The copy of a function tells which function of the coordinator it is a copy of.
+    """
 
     def __init__(self, file: io.BytesIO, function_id: Callable[[object], int | None] | None):
         super().__init__(file, protocol=5)
@@ -28,8 +34,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         if isinstance(obj, _CachedFunction) and not _has_a_name(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters())
         reduced = super().reducer_override(obj)
-        if isinstance(obj, FunctionType) and isinstance(reduced, tuple) and self._function_id:
+        if not isinstance(reduced, tuple):
+            return reduced  # by name
+        if isinstance(obj, FunctionType):
             return self._with_id(obj, reduced)
+        if isinstance(obj, type) and "__slots__" in vars(obj):
+            return _with_slots(obj, reduced)
         return reduced
 
     def _with_id(self, function: FunctionType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -40,6 +50,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         make, arguments, (attributes, slots), *rest = reduced
         marked = {**attributes, FUNCTION_ID: (number, place_of(function))}
         return make, arguments, (marked, slots), *rest
+
+
+def _with_slots(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    make, arguments, *rest = reduced
+    if len(arguments) != 6 or not isinstance(arguments[3], dict):
+        return reduced  # an enum, for instance
+    attributes = {**arguments[3], "__slots__": vars(kind)["__slots__"]}
+    return make, (*arguments[:3], attributes, *arguments[4:]), *rest
 
 
 _CachedFunction = type(lru_cache(len))

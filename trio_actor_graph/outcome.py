@@ -102,13 +102,7 @@ def failure_error(failure: Failure, uid: int, name: str) -> TrioActorGraphError:
 
 def rebuild(failure: Raised) -> BaseException | None:
     """The original exception, or None where it cannot be made again."""
-    if failure.pickled is None:
-        return None
-    try:
-        exception = decode_value(failure.pickled)
-    except BaseException:
-        return None
-    return exception if isinstance(exception, BaseException) else None
+    return None if failure.pickled is None else _unpickled(failure.pickled)
 
 
 def describe_exception(exception: BaseException, *, frames_hidden: int = 0) -> Raised:
@@ -164,10 +158,35 @@ def _encodable(text: str) -> str:
 
 
 def _pickled(exception: BaseException) -> bytes | None:
-    """The exception's pickle, if another process can make it again from that."""
+    """The exception's pickle, if another process can make it again from that.
+
+    By its own way of pickling; or, since that fails for an ``__init__`` with arguments of its own,
+    from its class, `args` and attributes, without calling ``__init__``.
+    """
+    for parts in (exception, (type(exception), exception.args, _attributes(exception))):
+        try:
+            data = encode_value(parts, "exception")
+        except BaseException:  # noqa: S112  # the next way, or none
+            continue
+        if type(_unpickled(data)) is type(exception):
+            return data if len(data) <= 10 * TEXT_MAX else None
+    return None
+
+
+def _unpickled(data: bytes) -> BaseException | None:
     try:
-        data = encode_value(exception, "exception")
-        again: Any = decode_value(data)
+        parts: Any = decode_value(data)
+        if isinstance(parts, tuple):
+            kind, args, attributes = parts
+            parts = kind.__new__(kind, *args)
+            parts.__dict__.update(attributes)
     except BaseException:
         return None
-    return data if type(again) is type(exception) and len(data) <= 10 * TEXT_MAX else None
+    return parts if isinstance(parts, BaseException) else None
+
+
+def _attributes(exception: BaseException) -> dict[str, object]:
+    try:
+        return dict(vars(exception))
+    except BaseException:
+        return {}

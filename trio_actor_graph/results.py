@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from trio_actor_graph.errors import PayloadError
 from trio_actor_graph.graph.failures import Failure
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.stories import skip_cause
@@ -26,13 +27,24 @@ class ResultStore:
         self._encoded[uid] = encoded
 
     def value(self, task: TaskRecord) -> Any:  # whatever the function returned
-        """The result of a succeeded task; the same object at each call."""
+        """The result of a succeeded task; the same object at each call.
+
+        Raises:
+            PayloadError: it cannot be decoded in this process.
+        """
         uid = _holder(task).uid
         try:
             return self._decoded[uid]
         except KeyError:
-            value = self._decoded[uid] = decode_value(self._encoded[uid])
-            return value
+            pass
+        try:
+            value = decode_value(self._encoded[uid])
+        except Exception as error:
+            raise PayloadError(
+                f"the result of {task.label} cannot be decoded here: {type(error).__name__}: {error}"
+            ) from error
+        self._decoded[uid] = value
+        return value
 
     def outcome(self, task: TaskRecord) -> TaskOutcome:
         """How a task has ended, or that it has not."""

@@ -37,6 +37,9 @@ TaskOrTasks: TypeAlias = Union[TaskReference, "Iterable[TaskOrTasks]"]
 class Condition(msgspec.Struct, frozen=True, array_like=True):
     """What a task waits for. Combine with ``&`` (both) and ``|`` (either)."""
 
+    def __bool__(self) -> bool:
+        raise GraphError("combine conditions with & and |: `and`, `or` and `not` lose one of them")
+
     def __and__(self, other: object) -> AllOf:
         return AllOf(_parts(AllOf, self, other))
 

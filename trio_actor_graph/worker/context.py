@@ -157,15 +157,27 @@ class ChildTask(Task[R_co]):
         error = outcome_error(outcome)
         if error is not None:
             raise error
-        assert outcome.value is not None
-        value: R_co = decode_value(outcome.value)
-        return value
+        return self._value(outcome)
 
     async def wait(self) -> None:
         await self._wait(is_seen=False)
 
+    def result_nowait(self) -> R_co:
+        if self._outcome is None:
+            raise GraphError(f"{self!r} has no result yet: await it first")
+        error = outcome_error(self._outcome)
+        if error is not None:
+            self._attempt.runner.mark_seen(self._attempt, self._uid)
+            raise error
+        return self._value(self._outcome)
+
     def cancel(self) -> None:
         self._attempt.runner.cancel_task(self._attempt, self._uid)
+
+    def _value(self, outcome: TaskOutcome) -> R_co:
+        assert outcome.value is not None
+        value: R_co = decode_value(outcome.value)
+        return value
 
     async def _wait(self, is_seen: bool) -> TaskOutcome:
         if self._outcome is None or (is_seen and not self._is_seen):

@@ -271,6 +271,12 @@ class AttemptRunner:
         self._report(CancelTask(attempt.message.attempt_id, uid))
         self._flush_in_time(attempt)
 
+    def mark_seen(self, attempt: RunningAttempt, uid: int) -> None:
+        """Report that the result of an ended task was asked for once more; nothing is awaited."""
+        self._check_running(attempt)
+        self._report(AwaitTask(attempt.message.attempt_id, uid, is_seen=True))
+        self._flush_in_time(attempt)
+
     async def wait_for(self, attempt: RunningAttempt, uid: int, is_seen: bool) -> TaskOutcome:
         """Wait until a task of the graph has ended; the slot is free meanwhile.
 
