@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import cloudpickle
 
@@ -20,11 +21,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
 
     - Modules of a subclass of ModuleType, as trio 0.23's, are modules.
     - functools.cache around a function without a name to import can be made again.
-    - The copy of a class with __slots__ has them too, so that its instances can come back.
+    - The copy of a class with __slots__ has them too, so that its instances can come back; and a
+      class that comes back leaves the one it was copied from as that is.
     - The copy of a function tells which function of the coordinator it is a copy of.
     """
 
-    def __init__(self, file: io.BytesIO, function_id: Callable[[object], int | None] | None):
+    def __init__(
+        self, file: io.BytesIO, function_id: Callable[[object], tuple[int, int] | None] | None
+    ):
         super().__init__(file, protocol=5)
         self._function_id = function_id
 
@@ -38,9 +42,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return reduced  # by name
         if isinstance(obj, FunctionType):
             return self._with_id(obj, reduced)
-        if isinstance(obj, type) and "__slots__" in vars(obj):
-            return _with_slots(obj, reduced)
-        return reduced
+        return _as_class(obj, reduced) if isinstance(obj, type) and len(reduced) == 6 else reduced
 
     def _with_id(self, function: FunctionType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         """Put the function's number among the attributes of its copy, not of itself."""
@@ -52,22 +54,37 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return make, arguments, (marked, slots), *rest
 
 
-def _with_slots(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    make, arguments, *rest = reduced
-    if len(arguments) != 6 or not isinstance(arguments[3], dict):
-        return reduced  # an enum, for instance
-    attributes = {**arguments[3], "__slots__": vars(kind)["__slots__"]}
-    return make, (*arguments[:3], attributes, *arguments[4:]), *rest
+_classes: WeakSet[type] = WeakSet()  # those that are whole in this process
+
+
+def _as_class(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    _classes.add(kind)
+    make, arguments, state, *items, fill = reduced
+    if len(arguments) == 6 and isinstance(arguments[3], dict) and "__slots__" in vars(kind):
+        attributes = {**arguments[3], "__slots__": vars(kind)["__slots__"]}
+        arguments = (*arguments[:3], attributes, *arguments[4:])
+    return make, arguments, (fill, state), *items, _fill_class_once
+
+
+def _fill_class_once(kind: type, state: tuple[Any, Any]) -> type:
+    """Give a copy of a class what the class has; the class itself, or an older copy, has it."""
+    if kind not in _classes:
+        fill, attributes = state
+        fill(kind, attributes)
+        _classes.add(kind)
+    return kind
 
 
 _CachedFunction = type(lru_cache(len))
 
 
-def dumps(value: object, function_id: Callable[[object], int | None] | None = None) -> bytes:
+def dumps(
+    value: object, function_id: Callable[[object], tuple[int, int] | None] | None = None
+) -> bytes:
     """The pickle of a value, with functions and classes of `__main__`, and closures, inside it.
 
     Args:
-        function_id: the number of a function, if it has one.
+        function_id: the numbers of its coordinator and of a function, if it has them.
     """
     with io.BytesIO() as file:
         _Pickler(file, function_id).dump(value)

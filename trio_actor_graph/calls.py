@@ -86,11 +86,11 @@ def check_options(
     """
     if name is not None and not is_text(name):
         raise GraphError(f"name must be a string that can be written as UTF-8, not {name!r}")
-    if not _is_integer(priority):
+    if not is_integer(priority):
         raise GraphError(f"priority must be an integer, not {priority!r}")
     if not -INTEGER_MAX - 1 <= priority <= INTEGER_MAX:
         raise GraphError(f"priority must have at most 32 bits: {priority}")
-    if not _is_integer(retries) or retries < 0:
+    if not is_integer(retries) or retries < 0:
         raise GraphError(f"retries must be an integer from 0, not {retries!r}")
     if retries > INTEGER_MAX:
         raise GraphError(f"retries must have at most 32 bits: {retries}")
@@ -101,7 +101,15 @@ def check_options(
         )
     if worker_loop is not None and not isinstance(worker_loop, str):
         raise GraphError(f"worker_loop must be the name of a worker loop, not {worker_loop!r}")
-    return Options(as_condition(waits_on), name, priority, retries, timeout_seconds, worker_loop)
+    # Exactly these types: what travels has no room for subclasses, such as numpy's numbers.
+    return Options(
+        as_condition(waits_on),
+        None if name is None else str(name),
+        int(priority),
+        int(retries),
+        None if timeout_seconds is None else float(timeout_seconds),
+        None if worker_loop is None else str(worker_loop),
+    )
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -115,7 +123,8 @@ def is_text(value: object) -> TypeGuard[str]:
     return True
 
 
-def _is_integer(value: object) -> bool:
+def is_integer(value: object) -> bool:
+    """Whether it is an integer, and not True or False."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -22,7 +22,7 @@ from trio_actor_graph.calls import AnyFunction, Call, Options, is_text, split_me
 from trio_actor_graph.engine.api import Engine
 from trio_actor_graph.engine.local import LocalEngine
 from trio_actor_graph.engine.processes import ProcessEngine
-from trio_actor_graph.errors import CycleError, GraphError, InternalError
+from trio_actor_graph.errors import CycleError, GraphError, InternalError, PayloadError
 from trio_actor_graph.functions import FunctionEntry, FunctionTable, OwnFunctions
 from trio_actor_graph.graph import commands as do
 from trio_actor_graph.graph.conditions import AnyCondition
@@ -38,12 +38,15 @@ from trio_actor_graph.graph.records import (
 from trio_actor_graph.graph.scheduler import Scheduler
 from trio_actor_graph.handles import OnFailure, TaskGraph, mark_seen
 from trio_actor_graph.loops import WorkerLoop
-from trio_actor_graph.outcome import TaskOutcome, failure_error
+from trio_actor_graph.outcome import TaskOutcome, describe_exception, failure_error
 from trio_actor_graph.payload import encode_call, encode_value
 from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
 
 STOP_SECONDS: Final = 2.0
 """How long workers may take to close their context and exit when nothing has gone wrong."""
+
+ASKED_MAX: Final = 10_000
+"""How many noted questions for results may stand before those of ended attempts are dropped."""
 
 _ID_BITS: Final = 36
 """Each worker numbers what its tasks create by itself, below its own number shifted by this: 68
@@ -52,6 +55,10 @@ billion for each of 131,072 workers stay below 2**53, the largest integer that J
 # One count for the whole process: a task of another coordinator is then unknown, never mistaken.
 _ids = count(1)
 _worker_ids = count(1)
+
+
+# Ctrl-C waits until a change of the core is complete.
+_whole = trio.lowlevel.enable_ki_protection
 
 
 class TaskCall(msgspec.Struct, frozen=True, gc=False):
@@ -77,7 +84,7 @@ class Coordinator:
         self._alarm = trio.CancelScope()  # its deadline is when the core next wants to be asked
         self._workers_changed = trio.Event()
         self._draining: dict[GraphRecord, trio.Event] = {}
-        self._failed_graphs: list[GraphRecord] = []
+        self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
         self._is_closed = False
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = ProcessEngine(self)
@@ -172,6 +179,7 @@ class Coordinator:
 
     # ---- what handles ask for ---------------------------------------------------------------
 
+    @_whole
     def create_task(self, graph: TaskGraph, call: Call, options: Options) -> TaskRecord:
         self._check_open()
         entry = (
@@ -191,22 +199,21 @@ class Coordinator:
         )
         return self._add_task(graph, next(_ids), entry, name, loop, arguments, inputs, options)
 
+    @_whole
     def add_predecessor(self, task: TaskRecord, condition: AnyCondition) -> None:
         self._check_open()
         self._scheduler.on_predecessor_added(task, condition)
         self.wake()
 
+    @_whole
     def cancel_task(self, task: TaskRecord) -> None:
         self._scheduler.on_task_cancelled(task)
         self.wake()
 
+    @_whole
     def cancel_graph(self, graph: GraphRecord) -> None:
         self._scheduler.on_graph_cancelled(graph)
         self.wake()
-
-    def cancel_graph_soon(self, graph: GraphRecord) -> None:
-        """`cancel_graph` for one who is being told news: after all of them have been told."""
-        self._failed_graphs.append(graph)
 
     async def wait_drained(self, graph: GraphRecord) -> None:
         """Wait until nothing of the graph runs any more, wanted or not."""
@@ -215,12 +222,14 @@ class Coordinator:
 
     # ---- what engines report ----------------------------------------------------------------
 
+    @_whole
     def on_messages(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
         now = trio.current_time()
         for message in messages:
             self._take_message(worker_id, message, now)
         self._run_commands()
 
+    @_whole
     def on_worker_lost(self, worker_id: int, how: str, begun: frozenset[int]) -> None:
         self._defined.pop(worker_id, None)
         self._scheduler.on_worker_lost(worker_id, how, trio.current_time(), begun)
@@ -372,6 +381,7 @@ class Coordinator:
         """Have the commands run soon."""
         self._wake.set()
 
+    @_whole
     async def run(self) -> None:
         """Run commands whenever there are some."""
         while True:
@@ -379,6 +389,7 @@ class Coordinator:
             self._wake = trio.Event()
             self._run_commands()
 
+    @_whole
     async def watch_deadlines(self) -> None:
         """Ask the core again when a deadline of its own has come."""
         while True:
@@ -393,14 +404,15 @@ class Coordinator:
         scheduler.settle(trio.current_time())
         for command in scheduler.take_commands():
             self._run_command(command)
-        # Not before: it would end tasks that the commands above are about to send.
-        while self._failed_graphs:
-            self.cancel_graph(self._failed_graphs.pop())
-        outgoing, self._outgoing = self._outgoing, {}
-        for worker_id, batch in outgoing.items():
-            worker = scheduler.workers.get(worker_id)
-            if worker is not None:
-                self._engine(worker.loop).send(worker_id, batch)
+        self._send_frames()
+        # Now all have been told who wait for them; and not before, because what follows may end
+        # tasks that were to be sent.
+        if len(self._asked) > ASKED_MAX:
+            known = self._scheduler.attempts
+            self._asked = {asked for asked in self._asked if asked[0] in known}
+        failed, self._failed = self._failed, []
+        for task in failed:
+            self._graphs[task.graph.uid].on_failure_told(task)
         deadline = scheduler.next_deadline()
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
@@ -414,6 +426,8 @@ class Coordinator:
                 self._send_attempt(attempt)
             case do.TaskEnded(task):
                 self._graphs[task.graph.uid].on_task_ended(task)
+                if task.state == "failed":
+                    self._failed.append(task)
             case do.TellAwaited(attempt, task):
                 if (attempt.attempt_id, task.uid) in self._asked:
                     self._asked.discard((attempt.attempt_id, task.uid))
@@ -431,6 +445,12 @@ class Coordinator:
                 self._graphs[graph.uid].on_stuck(story)
             case do.StartWorker(worker):
                 self._start_worker(worker)
+            case do.CheckTimeLimit(attempt):
+                engine = self._engine(attempt.worker.loop)
+                seconds = engine.seconds_running(attempt.worker.worker_id, attempt.attempt_id)
+                now = trio.current_time()
+                self._scheduler.on_attempt_checked(attempt.attempt_id, seconds, now)
+                self.wake()
             case do.KillWorker(worker):
                 self._engine(worker.loop).kill(worker.worker_id)
             case do.LoopFailed():
@@ -462,6 +482,31 @@ class Coordinator:
             ),
         )
 
+    def _send_frames(self) -> None:
+        """Send each worker what there is for it, in one frame."""
+        outgoing, self._outgoing = self._outgoing, {}
+        for worker_id, batch in outgoing.items():
+            worker = self._scheduler.workers.get(worker_id)
+            if worker is not None:
+                for message, error in self._engine(worker.loop).send(worker_id, batch):
+                    self._on_unsendable(worker, message, error)
+
+    def _on_unsendable(
+        self, worker: WorkerRecord, message: msgspec.Struct, error: PayloadError
+    ) -> None:
+        """A message is too large, with the results of all predecessors; its attempt fails."""
+        failure = describe_exception(error)
+        match message:
+            case msg.RunAttempt(attempt_id):
+                now = trio.current_time()
+                self._scheduler.on_attempt_failed(attempt_id, failure, 0.0, now)
+            case msg.AwaitedEnded(attempt_id, outcome):
+                failed = TaskOutcome(outcome.uid, outcome.name, "failed", failure=failure)
+                self._post(worker, msg.AwaitedEnded(attempt_id, failed))
+            case _:
+                raise InternalError(f"{type(message).__name__} is too large") from error
+        self.wake()
+
     def _post(self, worker: WorkerRecord, message: msgspec.Struct) -> None:
         """Have the message sent with the frame that goes to this worker next."""
         self._outgoing.setdefault(worker.worker_id, []).append(message)
@@ -472,6 +517,7 @@ class Coordinator:
         self._defined[worker.worker_id] = {entry.function_id for entry in entries}
         self._engine(worker.loop).start(
             msg.StartUp(
+                coordinator_id=self._functions.coordinator_id,
                 worker_id=worker.worker_id,
                 worker_index=worker.index,
                 loop=loop,
@@ -537,6 +583,7 @@ class Coordinator:
             nursery.start_soon(self._processes.stop, STOP_SECONDS)
             nursery.start_soon(self._local.stop, STOP_SECONDS)
 
+    @_whole
     def close(self) -> None:
         """Take no more tasks, and end those of graphs that are still open in other trio tasks."""
         self._is_closed = True

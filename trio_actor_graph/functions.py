@@ -20,6 +20,7 @@ from trio_actor_graph.calls import (
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.loops import DEFAULT_LOOP, WorkerLoop
 from trio_actor_graph.messages import DefineFunction
+from trio_actor_graph.outcome import describe_exception
 from trio_actor_graph.payload import decode_value, encode_value
 from trio_actor_graph.worker.functions import LoadedFunction
 
@@ -73,6 +74,7 @@ class FunctionTable:
         ids: Iterator[int],
     ):
         self._ids = ids
+        self.coordinator_id = next(ids)
         # The entries keep their functions, so that no identity is used again.
         self._by_identity: dict[object, FunctionEntry] = {}
         self._by_id: dict[int, FunctionEntry] = {}
@@ -102,10 +104,10 @@ class FunctionTable:
             self._by_identity[_identity(function)] = entry
         return entry
 
-    def known_id(self, function: object) -> int | None:
-        """The number of a function, if it has one already."""
+    def known_id(self, function: object) -> tuple[int, int] | None:
+        """The numbers of this coordinator and of a function, if it has one already."""
         entry = self._by_identity.get(_identity(function))
-        return None if entry is None else entry.function_id
+        return None if entry is None else (self.coordinator_id, entry.function_id)
 
     def define(self, entry: FunctionEntry) -> DefineFunction:
         """The message that tells a worker about a function.
@@ -193,11 +195,17 @@ class OwnFunctions:
         loaded = self._loaded.get(function_id)
         if loaded is None:
             entry = self._table.by_id(function_id)
-            if entry.function is None:
-                assert entry.payload is not None
-                entry.function = decode_value(entry.payload)
-            loaded = self._loaded[function_id] = LoadedFunction(entry.function)
+            loaded = self._loaded[function_id] = self._load(entry)
         return loaded
+
+    def _load(self, entry: FunctionEntry) -> LoadedFunction:
+        if entry.function is None:
+            assert entry.payload is not None
+            try:
+                entry.function = decode_value(entry.payload)
+            except BaseException as error:  # noqa: BLE001  a module may even exit when imported
+                return LoadedFunction(None, describe_exception(error, frames_hidden=2))
+        return LoadedFunction(entry.function)
 
     def identify(self, function: AnyFunction) -> int:
         return self._table.entry(function).function_id

@@ -5,7 +5,7 @@ Handles decide nothing. They ask the coordinator, read the core's records, and w
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -47,10 +47,11 @@ class TaskGraph(TaskCreator):
         self._on_failure = on_failure
         self._is_closed = False
         self._stall_story: str | None = None
-        self._has_failed = False
+        self._fatal: TaskRecord | None = None  # whose failure has cancelled the graph
         self._body = trio.CancelScope()
         self._ended = trio.Event()
         self._waiting: dict[TaskRecord, trio.Event] = {}
+        self._asking: Counter[TaskRecord] = Counter()  # calls of `result` under way
         self._watchers: WeakSet[_Watcher] = WeakSet()
         self.record = record
         self.results = ResultStore()
@@ -131,12 +132,12 @@ class TaskGraph(TaskCreator):
                 await self.wait_finished()
         except BaseException as error:
             await self._abandon()
-            if self._has_failed and isinstance(error, (TaskCancelled, TaskSkipped)):
+            if self._fatal is not None and isinstance(error, (TaskCancelled, TaskSkipped)):
                 self._raise_failures(error)  # the body met a consequence; tell the cause
             raise
         finally:
             self._is_closed = True
-        if self._has_failed:
+        if self._fatal is not None:
             await self._abandon()
         if self._on_failure != "continue":
             self._raise_failures(None)
@@ -150,6 +151,16 @@ class TaskGraph(TaskCreator):
         if event is None:
             event = self._waiting[task] = trio.Event()
         await event.wait()
+
+    async def wait_result(self, task: TaskRecord) -> None:
+        """Wait for the end of a task whose failure will thereby have been seen."""
+        self._asking[task] += 1
+        try:
+            await self.wait_ended(task)
+        finally:
+            self._asking[task] -= 1
+            if not self._asking[task]:
+                del self._asking[task]
 
     def error(self, task: TaskRecord) -> TrioActorGraphError | None:
         if task.state == "cancelled" and self._stall_story is not None:
@@ -166,8 +177,6 @@ class TaskGraph(TaskCreator):
             event.set()
         for watcher in self._watchers:
             watcher.tell(task)
-        if task.state == "failed" and self._on_failure == "cancel" and event is None:
-            self._cancel_on_failure(task)
 
     def on_ended(self) -> None:
         ended, self._ended = self._ended, trio.Event()
@@ -176,10 +185,13 @@ class TaskGraph(TaskCreator):
     def on_stuck(self, story: str) -> None:
         self._stall_story = story
 
-    def _cancel_on_failure(self, task: TaskRecord) -> None:
-        if not self._has_failed and not is_failure_seen(task):
-            self._has_failed = True
-            self._coordinator.cancel_graph_soon(self.record)
+    def on_failure_told(self, task: TaskRecord) -> None:
+        """A failure has been told to all who wait for it; does it end the graph?"""
+        if self._on_failure != "cancel" or self._fatal is not None:
+            return
+        if not self._asking[task] and not is_failure_seen(task):
+            self._fatal = task
+            self._coordinator.cancel_graph(self.record)
             self._body.cancel()
 
     def _create(self, call: Call, options: Options) -> Task[Any]:
@@ -198,6 +210,8 @@ class TaskGraph(TaskCreator):
 
     def _raise_failures(self, cause: BaseException | None) -> None:
         unseen = unseen_failures(self.record)
+        if self._fatal is not None and self._fatal not in unseen:
+            unseen.insert(0, self._fatal)  # it was, when it ended the graph
         if not unseen:
             return
         # All tasks of a loop that cannot start share one failure, which is told once.
@@ -248,7 +262,10 @@ class OwnedTask(Task[R_co]):
         return tuple(OwnedTask(self._graph, task) for task in successors)
 
     async def result(self) -> R_co:
-        await self._graph.wait_ended(self._record)
+        if self._record.is_ended:
+            await self._graph.wait_ended(self._record)
+        else:
+            await self._graph.wait_result(self._record)
         return self.result_nowait()
 
     async def wait(self) -> None:

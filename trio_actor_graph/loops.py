@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from trio_actor_graph.calls import AnyFunction, function_name, is_text
+from trio_actor_graph.calls import AnyFunction, function_name, is_integer, is_text
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.records import LoopSpec
 
@@ -44,12 +44,12 @@ class WorkerLoop:
         if not is_text(self.name) or not self.name:
             raise GraphError(f"a worker loop's name must be a non-empty string, not {self.name!r}")
         where = f"worker loop {self.name!r}"
-        if not _is_integer(self.processes) or self.processes < 0:
+        if not is_integer(self.processes) or self.processes < 0:
             raise GraphError(
                 f"{where}: processes must be an integer from 0, not {self.processes!r}"
             )
         if self.concurrency is not None:
-            if not _is_integer(self.concurrency) or self.concurrency < 1:
+            if not is_integer(self.concurrency) or self.concurrency < 1:
                 raise GraphError(
                     f"{where}: concurrency must be an integer from 1, not {self.concurrency!r}"
                 )
@@ -62,6 +62,8 @@ class WorkerLoop:
             raise GraphError(f"{where}: functions must be an iterable, not {self.functions!r}")
         if self.setup is not None and not callable(self.setup):
             raise GraphError(f"{where}: setup must be a function, not {self.setup!r}")
+        # Exactly these types: what travels has no room for subclasses, such as numpy's.
+        object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "functions", tuple(self.functions))
 
     @property
@@ -123,7 +125,7 @@ def as_registered(
             raise GraphError(f"functions: {name!r}: not a function: {function!r}")
         if name in registered:
             raise GraphError(f"functions: two functions are called {name!r}")
-        registered[name] = function
+        registered[str(name)] = function
     return registered
 
 
@@ -132,7 +134,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -45,6 +45,7 @@ class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
         loops: the names of all worker loops.
     """
 
+    coordinator_id: int
     worker_id: int
     worker_index: int
     loop: str

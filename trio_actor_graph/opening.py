@@ -42,27 +42,41 @@ async def open_coordinator(
     crash: list[BaseException] = []
     body_error: BaseException | None = None
 
+    services = trio.CancelScope(shield=True)
+
     async def serve(nursery: trio.Nursery) -> None:
         try:
-            await coordinator.serve()
-        except Exception as error:  # noqa: BLE001  it is raised below, in the user's task
-            crash.append(error)
+            with services:
+                await coordinator.serve()
+        except BaseException as error:  # noqa: BLE001  it is raised below, in the user's task
+            crash.append(_unwrapped(error))
             nursery.cancel_scope.cancel()
 
-    # The body's exception is carried around the nursery, which would wrap it in a group; and the
-    # services are cancelled only after the body has left everything it used of them.
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve, nursery)
-        try:
-            if start == "eager":
-                await coordinator.start_workers()
-            yield coordinator
-            await coordinator.stop()
-        except BaseException as error:  # noqa: BLE001  it is raised below, whatever it is
-            body_error = error
-        coordinator.close()
-        nursery.cancel_scope.cancel()
+    # The body's exception is carried around the nursery, which would wrap it in a group. What the
+    # body uses is shielded from a cancellation that comes from outside, and ends after it.
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, nursery)
+            try:
+                if start == "eager":
+                    await coordinator.start_workers()
+                yield coordinator
+                await coordinator.stop()
+            except BaseException as error:  # noqa: BLE001  it is raised below, whatever it is
+                body_error = error
+            coordinator.close()
+            services.cancel()
+    except BaseException:
+        if not crash and body_error is None:
+            raise
     if crash:
         raise crash[0] from body_error
     if body_error is not None:
         raise body_error
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """The one exception inside the groups that nurseries, in strict mode, put around it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

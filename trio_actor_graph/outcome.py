@@ -111,10 +111,8 @@ def describe_exception(exception: BaseException, *, frames_hidden: int = 0) -> R
     Args:
         frames_hidden: how many of the outermost frames are the worker's own.
     """
-    kind = type(exception)
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     return Raised(
-        type_name=module + kind.__qualname__,
+        type_name=_type_name(type(exception)),
         text=_text(exception),
         traceback=_traceback(exception, frames_hidden),
         pickled=_pickled(exception),
@@ -123,6 +121,14 @@ def describe_exception(exception: BaseException, *, frames_hidden: int = 0) -> R
 
 def _label(outcome: TaskOutcome) -> str:
     return f"task {outcome.name!r} ({outcome.uid})"
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    try:
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        return _encodable(f"{module}{kind.__qualname__}")
+    except BaseException:  # a metaclass may do anything
+        return "an exception whose type cannot be named"
 
 
 def _text(exception: BaseException) -> str:
@@ -143,7 +149,7 @@ def _traceback(exception: BaseException, frames_hidden: int) -> str:
     except BaseException:
         text = (
             "".join(traceback.format_tb(trace))
-            + f"{type(exception).__name__}: {_text(exception)}\n"
+            + f"{_type_name(type(exception))}: {_text(exception)}\n"
         )
     if len(text) > TEXT_MAX:
         half = TEXT_MAX // 2

@@ -36,11 +36,11 @@ class _Tasks(threading.local):
 
 
 FUNCTION_ID: Final = "__trio_actor_graph_function_id__"
-"""The attribute by which a function's copy, pickled by value, tells the number of the original, and
-the original's place, because functools.wraps hands attributes on to other functions."""
+"""The attribute by which a function's copy, pickled by value, tells coordinator and number of the
+original, and its place, because functools.wraps hands attributes on to other functions."""
 
-FunctionIds = Callable[[object], "int | None"]
-"""The number of a function, if the coordinator knows it; copies of it carry that number."""
+FunctionIds = Callable[[object], "tuple[int, int] | None"]
+"""The numbers of a coordinator and of a function that it knows; copies of it carry them."""
 
 
 _tasks = _Tasks()
@@ -133,10 +133,13 @@ def place_of(function: Any) -> tuple[str, int, str]:
     return code.co_filename, code.co_firstlineno, code.co_name
 
 
-def original_id(function: object) -> int | None:
+def original_id(function: object, coordinator_id: int) -> int | None:
     """The number of the original, if this is a copy of a function that the coordinator knows."""
-    number, place = getattr(function, "__dict__", {}).get(FUNCTION_ID, (None, None))
-    return number if number is not None and place == place_of(function) else None
+    mark = getattr(function, "__dict__", {}).get(FUNCTION_ID)
+    if mark is None:
+        return None
+    (owner, number), place = mark
+    return number if owner == coordinator_id and place == place_of(function) else None
 
 
 def _input(uid: int) -> object:

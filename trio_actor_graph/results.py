@@ -41,7 +41,7 @@ class ResultStore:
             value = decode_value(self._encoded[uid])
         except Exception as error:
             raise PayloadError(
-                f"the result of {task.label} cannot be decoded here: {type(error).__name__}: {error}"
+                f"the result of {task.label} cannot be decoded: {type(error).__name__}: {error}"
             ) from error
         self._decoded[uid] = value
         return value

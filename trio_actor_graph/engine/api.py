@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
+from trio_actor_graph.errors import PayloadError
 from trio_actor_graph.messages import StartUp
+
+Unsendable: TypeAlias = Sequence[tuple[msgspec.Struct, PayloadError]]
+"""Messages that cannot be sent, and why."""
 
 
 class EngineOwner(Protocol):
@@ -38,12 +42,20 @@ class Engine(Protocol):
         """Start a worker. Its owner will hear of it, whatever becomes of it."""
         ...
 
-    def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
-        """Send messages in one frame; swallowed if the worker is gone."""
+    def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> Unsendable:
+        """Send messages in one frame; swallowed if the worker is gone.
+
+        Returns:
+            The messages that are too large to be sent at all, each with the error that says so.
+        """
         ...
 
     def kill(self, worker_id: int) -> None:
         """End a worker's process at once, whatever it is doing."""
+        ...
+
+    def seconds_running(self, worker_id: int, attempt_id: int) -> float | None:
+        """How long ago the attempt took its slot; None if it holds none, or nobody can know."""
         ...
 
     def pid(self, worker_id: int) -> int | None:

@@ -6,6 +6,7 @@ encoded all the same, so that tasks get copies and tests with such a loop tell t
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -14,7 +15,7 @@ import msgspec
 import trio
 
 from trio_actor_graph.calls import AnyFunction
-from trio_actor_graph.engine.api import EngineOwner
+from trio_actor_graph.engine.api import EngineOwner, Unsendable
 from trio_actor_graph.messages import StartUp, WorkerReady, WorkerUnable
 from trio_actor_graph.outcome import describe_exception
 from trio_actor_graph.worker.functions import FunctionBook
@@ -40,7 +41,7 @@ class LocalEngine:
         self._functions = functions
         self._setups = setups
         self._runners: dict[int, AttemptRunner] = {}
-        self._send_start, self._receive_start = trio.open_memory_channel[StartUp](1_000_000)
+        self._send_start, self._receive_start = trio.open_memory_channel[StartUp](math.inf)
         self._is_stopped = trio.Event()
         self._ended = trio.Event()
 
@@ -52,11 +53,18 @@ class LocalEngine:
     def start(self, start_up: StartUp) -> None:
         self._send_start.send_nowait(start_up)
 
-    def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
-        self._runners[worker_id].handle(messages)
+    def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> Unsendable:
+        runner = self._runners.get(worker_id)
+        if runner is not None:
+            runner.handle(messages)
+        return ()
 
     def kill(self, worker_id: int) -> None:
         """There is no process to end: what does not heed its cancellation goes on."""
+
+    def seconds_running(self, worker_id: int, attempt_id: int) -> float | None:
+        """Nothing could be done about it: what blocks its loop blocks the program."""
+        return None
 
     def pid(self, worker_id: int) -> int | None:
         return os.getpid()
@@ -70,12 +78,12 @@ class LocalEngine:
 
     async def _live(self, start_up: StartUp) -> None:
         worker_id = start_up.worker_id
-        send, receive = trio.open_memory_channel[Sequence[msgspec.Struct]](1_000_000)
+        send, receive = trio.open_memory_channel[Sequence[msgspec.Struct]](math.inf)
         is_ready = False
         try:
             context = open_worker_context(self._setups[start_up.loop], start_up.worker_index)
             async with context as value, trio.open_nursery() as nursery:
-                self._runners[worker_id] = AttemptRunner(
+                runner = self._runners[worker_id] = AttemptRunner(
                     start_up.slots,
                     self._functions,
                     send.send_nowait,
@@ -86,6 +94,7 @@ class LocalEngine:
                     worker_context=value,
                     in_place=True,
                 )
+                nursery.start_soon(runner.run)
                 is_ready = True
                 self._owner.on_messages(worker_id, [WorkerReady(os.getpid())])
                 nursery.start_soon(self._forward, worker_id, receive)
@@ -99,6 +108,8 @@ class LocalEngine:
         finally:
             self._runners.pop(worker_id, None)
             self._ended.set()
+            if is_ready:  # its attempts have ended with it, if there were any
+                self._owner.on_worker_lost(worker_id, "the program's own process", frozenset())
 
     async def _forward(
         self, worker_id: int, reports: trio.MemoryReceiveChannel[Sequence[msgspec.Struct]]

@@ -8,24 +8,28 @@ be held open by a grandchild, and a call to a dead actor would never return.
 
 from __future__ import annotations
 
+import math
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import msgspec
 import trio
 
-from trio_actor_graph.begun import take_begun
-from trio_actor_graph.engine.api import EngineOwner
+from trio_actor_graph.begun import seconds_since_begun, take_begun
+from trio_actor_graph.engine.api import EngineOwner, Unsendable
 from trio_actor_graph.engine.sockets import WorkerSockets, open_worker_sockets
-from trio_actor_graph.errors import ProtocolError, TrioActorGraphError
+from trio_actor_graph.errors import PayloadError, ProtocolError, TrioActorGraphError
 from trio_actor_graph.link import Link
 from trio_actor_graph.messages import FromWorker, StartUp, StopWorker, WorkerUnable
 
 START_SECONDS: Final = 60.0
 """How long a worker may take from its spawn until its link is up (0.3 s when the machine is idle).
 A start that hangs is reported by nobody, so there has to be a limit; it is killed and retried."""
+
+LAST_WORDS_SECONDS: Final = 0.02
+"""How long the link of a dead process is read. Its end comes at once if nobody else holds it."""
 
 EXIT_SECONDS: Final = 0.5
 """How long a process may live on after it has closed its link, before it is killed."""
@@ -51,9 +55,22 @@ class _Life:
 
     def kill(self) -> None:
         self.is_killed = True
-        self.talk.cancel()
-        if self.process is not None:
+        if self.process is None:
+            self.talk.cancel()
+        else:
             self.process.kill()
+
+
+class _Started:
+    """Takes note of the process as soon as there is one."""
+
+    def __init__(self, life: _Life, task_status: Any):
+        self._life = life
+        self._task_status = task_status
+
+    def started(self, process: Any) -> None:
+        self._life.process = process
+        self._task_status.started()
 
 
 class ProcessEngine:
@@ -62,8 +79,8 @@ class ProcessEngine:
     def __init__(self, owner: EngineOwner):
         self._owner = owner
         self._lives: dict[int, _Life] = {}
-        self._send_start, self._receive_start = trio.open_memory_channel[_Life](1_000_000)
-        self._is_stopping = False
+        self._send_start, self._receive_start = trio.open_memory_channel[_Life](math.inf)
+        self._sockets: WorkerSockets | None = None
 
     async def run(self) -> None:
         first = await self._receive_start.receive()
@@ -80,6 +97,7 @@ class ProcessEngine:
             open_actor_runtime(),
             trio.open_nursery() as lives,
         ):
+            self._sockets = sockets
             lives.start_soon(self._live, first, sockets)
             async for life in self._receive_start:
                 lives.start_soon(self._live, life, sockets)
@@ -88,15 +106,33 @@ class ProcessEngine:
         life = self._lives[start_up.worker_id] = _Life(start_up)
         self._send_start.send_nowait(life)
 
-    def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
+    def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> Unsendable:
         life = self._lives.get(worker_id)
-        if life is not None and life.link is not None:
+        if life is None or life.link is None:
+            return ()
+        try:
             life.link.send(messages)
+        except PayloadError:
+            return list(self._send_one_by_one(life.link, messages))
+        return ()
+
+    def _send_one_by_one(
+        self, link: Link[Any], messages: Sequence[msgspec.Struct]
+    ) -> Iterator[tuple[msgspec.Struct, PayloadError]]:
+        for message in messages:
+            try:
+                link.send([message])
+            except PayloadError as error:
+                yield message, error
 
     def kill(self, worker_id: int) -> None:
         life = self._lives.get(worker_id)
         if life is not None:
             life.kill()
+
+    def seconds_running(self, worker_id: int, attempt_id: int) -> float | None:
+        path = _begun_path(self._sockets, worker_id) if self._sockets else ""
+        return seconds_since_begun(path, attempt_id)
 
     def pid(self, worker_id: int) -> int | None:
         life = self._lives.get(worker_id)
@@ -106,7 +142,6 @@ class ProcessEngine:
         return pid
 
     async def stop(self, grace_seconds: float) -> None:
-        self._is_stopping = True
         lives = list(self._lives.values())
         with trio.move_on_after(grace_seconds):
             for life in lives:
@@ -130,20 +165,19 @@ class ProcessEngine:
         secret = sockets.new_secret()
         try:
             async with trio.open_nursery() as nursery:
-                life.process = await nursery.start(
-                    self._run_process, life, sockets.environment(secret)
-                )
-                if life.is_killed:
+                await nursery.start(self._run_process, life, sockets.environment(secret))
+                if life.process is not None:
+                    if life.is_killed:
+                        life.process.kill()
+                    await self._talk(life, sockets, secret)
+                    with trio.move_on_after(EXIT_SECONDS):
+                        await life.ended.wait()
                     life.process.kill()
-                await self._talk(life, sockets, secret)
-                with trio.move_on_after(EXIT_SECONDS):
-                    await life.ended.wait()
-                life.process.kill()
-        except TrioActorGraphError as error:  # of actors.py: the runtime is not to be had
-            life.how = str(error)
         finally:
+            sockets.forget(secret)
             del self._lives[worker_id]
-        self._owner.on_worker_lost(worker_id, life.how, take_begun(_begun_path(sockets, worker_id)))
+            begun = take_begun(_begun_path(sockets, worker_id))
+            self._owner.on_worker_lost(worker_id, life.how, begun)
 
     @trio.lowlevel.enable_ki_protection
     async def _run_process(
@@ -152,21 +186,29 @@ class ProcessEngine:
         environment: dict[str, str],
         task_status: Any = trio.TASK_STATUS_IGNORED,  # its type has no name in trio 0.23
     ) -> None:
+        """Spawn the process and stay with it until it has ended."""
         from trio_actor_graph.actors import run_actor
 
         start_up = life.start_up
         name = f"{start_up.loop}-{start_up.worker_index}-{start_up.worker_id}"
+        started = _Started(life, task_status)
         try:
             end = await run_actor(
                 name,
                 module="trio_actor_graph.worker.boot",
                 environment=environment,
-                task_status=task_status,
+                task_status=started,
             )
             life.how = _how(life.process.pid, end.returncode, end.error)
+        except (OSError, TrioActorGraphError) as error:  # no process, or no runtime any more
+            life.how = f"{type(error).__name__}: {error}"
+            if life.process is None:
+                task_status.started()
         finally:
             life.ended.set()
-            life.talk.cancel()
+            # What it has sent is still there to be read; its end follows, unless a grandchild
+            # holds the link open.
+            life.talk.deadline = trio.current_time() + LAST_WORDS_SECONDS
 
     async def _talk(self, life: _Life, sockets: WorkerSockets, secret: str) -> None:
         """Exchange messages until the link or the process has come to its end."""

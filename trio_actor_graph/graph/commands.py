@@ -46,6 +46,15 @@ class StartWorker(msgspec.Struct, frozen=True, gc=False):
     worker: WorkerRecord
 
 
+class CheckTimeLimit(msgspec.Struct, frozen=True, gc=False):
+    """See how long the attempt has run, and tell by `on_attempt_checked`.
+
+    It may be overdue in a worker that cannot say so.
+    """
+
+    attempt: AttemptRecord
+
+
 class KillWorker(msgspec.Struct, frozen=True, gc=False):
     """End the worker's process: it runs something that nothing else can stop."""
 
@@ -89,6 +98,7 @@ Command: TypeAlias = (
     | StopAttempt
     | RecallAttempts
     | StartWorker
+    | CheckTimeLimit
     | KillWorker
     | TellAwaited
     | TaskEnded

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from typing import Final
 
-_WEIGHT: Final = 0.2
+WEIGHT: Final = 0.2
+"""How much the newest duration counts: the mean follows a change within some ten tasks."""
+
+
+def running_mean(mean: float | None, seconds: float) -> float:
+    """The mean after one more duration."""
+    return seconds if mean is None else mean + WEIGHT * (seconds - mean)
 
 
 class Durations:
@@ -21,8 +27,7 @@ class Durations:
         self._means: dict[int, float] = {}
 
     def learn(self, kind: int, seconds: float) -> None:
-        mean = self._means.get(kind)
-        self._means[kind] = seconds if mean is None else mean + _WEIGHT * (seconds - mean)
+        self._means[kind] = running_mean(self._means.get(kind), seconds)
 
     def expected(self, kind: int) -> float | None:
         """The mean so far, or None when no task of this kind has ended yet."""

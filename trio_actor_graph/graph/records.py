@@ -148,6 +148,7 @@ class AttemptRecord:
 
     Attributes:
         expected_seconds: how long it is expected to run.
+        has_awaited: it has waited for a task, so it has begun.
         awaits: the tasks it waits for while it runs, by uid; None for none.
         refusal: something wrong it asked for; it will fail with this when it ends.
     """
@@ -156,6 +157,7 @@ class AttemptRecord:
         "attempt_id",
         "awaits",
         "expected_seconds",
+        "has_awaited",
         "refusal",
         "state",
         "task",
@@ -171,6 +173,7 @@ class AttemptRecord:
         self.expected_seconds = expected_seconds
         self.state: AttemptState = "assigned"
         self.awaits: dict[int, TaskRecord] | None = None
+        self.has_awaited = False
         self.refusal: Refused | None = None
 
 

@@ -49,6 +49,10 @@ Long enough for one that is about to end, short enough that a cancel works withi
 STOP_GRACE_SECONDS_ASYNC: Final = 5.0
 """The same for a coroutine function, which was cancelled and may be cleaning up."""
 
+LIMIT_SLACK_SECONDS: Final = 0.3
+"""How long after its time limit a plain function is looked at by the coordinator, because its
+worker has not reported it: it holds the interpreter. One that can report does so within 0.02 s."""
+
 
 class Scheduler:
     """All graphs and workers of one coordinator.
@@ -71,6 +75,7 @@ class Scheduler:
         self._touched: dict[int, GraphRecord] = {}  # graphs that may have ended or stalled
         self._stopping: list[AttemptRecord] = []  # told to stop since the last `settle`
         self._stop_deadlines: list[tuple[float, int]] = []  # a heap of (when, attempt id)
+        self._limit_checks: list[tuple[float, int]] = []  # the same
 
     def take_commands(self) -> list[do.Command]:
         """What has to be done since the last call, in order."""
@@ -281,6 +286,20 @@ class Scheduler:
         self._stop(attempt)
         self._fail_or_retry(task, TimedOut(task.spec.timeout_seconds or 0.0))
 
+    def on_attempt_checked(self, attempt_id: int, seconds: float | None, now: float) -> None:
+        """An attempt with a time limit was found to have run for so long, or not to run (None)."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is None or attempt.task.attempt is not attempt:
+            return
+        task = attempt.task
+        limit = (task.spec.timeout_seconds or 0.0) + _limit_slack(task)
+        if seconds is None or seconds < limit:
+            when = now + max(limit - (seconds or 0.0), LIMIT_SLACK_SECONDS)
+            heapq.heappush(self._limit_checks, (when, attempt_id))
+            return
+        self.on_attempt_overdue(attempt_id, now)
+        self._kill(attempt.worker)  # it had its grace, and cannot even answer
+
     def on_attempts_given_back(
         self, worker_id: int, attempt_ids: Sequence[int], now: float
     ) -> None:
@@ -338,7 +357,8 @@ class Scheduler:
         for attempt in lost:
             self._end_attempt(attempt, "worker lost")
         for attempt in reversed(lost):
-            has_begun = begun is None or attempt.attempt_id in begun
+            # One that has awaited something had begun, even if it held no slot at that moment.
+            has_begun = begun is None or attempt.has_awaited or attempt.attempt_id in begun
             # A worker killed to stop one attempt takes innocent ones with it.
             blamed_for = how if has_begun and not worker.is_stopping else ""
             self._queue_again(attempt, "worker lost", begun=has_begun, blamed_for=blamed_for)
@@ -369,6 +389,7 @@ class Scheduler:
                 worker.has_begun_all = True  # until the answer, or more work, says otherwise
                 self._commands.append(do.RecallAttempts(worker, number))
         self._watch_stops(now)
+        self._watch_limits(now)
 
     def start_worker(self, loop: LoopRecord, index: int) -> WorkerRecord:
         """Have the worker with this index started (it must not exist)."""
@@ -379,7 +400,7 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When `settle` has something to do even if nothing happens; None for never."""
-        times = [self._stop_deadlines[0][0]] if self._stop_deadlines else []
+        times = [heap[0][0] for heap in (self._stop_deadlines, self._limit_checks) if heap]
         for loop in self.loops.values():
             times.extend(deadlines(loop))
         return min(times, default=None)
@@ -538,6 +559,9 @@ class Scheduler:
         task.attempt = attempt
         task.attempts += 1
         move_task(task, "given to a worker")
+        if task.spec.timeout_seconds is not None and not worker.loop.is_local:
+            when = now + task.spec.timeout_seconds + _limit_slack(task)
+            heapq.heappush(self._limit_checks, (when, attempt.attempt_id))
         return attempt
 
     def _reported(self, attempt_id: int, seconds: float, now: float) -> AttemptRecord | None:
@@ -592,12 +616,30 @@ class Scheduler:
             if late is not None and when > now:
                 break
             heapq.heappop(self._stop_deadlines)
-            if late is not None and not late.worker.is_stopping:
-                late.worker.is_stopping = True
-                self._commands.append(do.KillWorker(late.worker))
+            if late is not None:
+                self._kill(late.worker)
+
+    def _kill(self, worker: WorkerRecord) -> None:
+        if not worker.is_stopping:
+            worker.is_stopping = True
+            self._commands.append(do.KillWorker(worker))
+
+    def _watch_limits(self, now: float) -> None:
+        """Have those looked at that should have been reported as overdue by their worker."""
+        while self._limit_checks:
+            when, attempt_id = self._limit_checks[0]
+            attempt = self.attempts.get(attempt_id)
+            if attempt is not None and attempt.task.attempt is not attempt:
+                attempt = None
+            if attempt is not None and when > now:
+                break
+            heapq.heappop(self._limit_checks)
+            if attempt is not None:
+                self._commands.append(do.CheckTimeLimit(attempt))
 
     def _suspend(self, attempt: AttemptRecord) -> None:
         attempt.state = next_attempt_state(attempt, "awaits a task")
+        attempt.has_awaited = True
         self._count_suspended(attempt, +1)
 
     def _resume(self, attempt: AttemptRecord) -> None:
@@ -641,3 +683,8 @@ class Scheduler:
                 self.on_graph_cancelled(graph)
             elif not graph.unfinished:
                 self._commands.append(do.GraphEnded(graph))
+
+
+def _limit_slack(task: TaskRecord) -> float:
+    """How long past its limit a task may be before its worker is taken for unable to say so."""
+    return STOP_GRACE_SECONDS_ASYNC if task.spec.is_async else LIMIT_SLACK_SECONDS

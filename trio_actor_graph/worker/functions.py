@@ -50,11 +50,15 @@ class ReceivedFunctions:
     """The functions of a subprocess: they arrive as bytes and are loaded when first run.
 
     Args:
+        coordinator_id: tells copies of its functions from those of others.
         ids: numbers for functions that the coordinator does not know yet.
         send: how the coordinator is told about those.
     """
 
-    def __init__(self, ids: Iterator[int], send: Callable[[DefineFunction], None]):
+    def __init__(
+        self, coordinator_id: int, ids: Iterator[int], send: Callable[[DefineFunction], None]
+    ):
+        self._coordinator_id = coordinator_id
         self._ids = ids
         self._send = send
         self._payloads: dict[int, bytes] = {}
@@ -75,7 +79,7 @@ class ReceivedFunctions:
         return loaded
 
     def identify(self, function: AnyFunction) -> int:
-        original = original_id(function)
+        original = original_id(function, self._coordinator_id)
         if original is not None:
             return original
         known = self._known.get(id(function))

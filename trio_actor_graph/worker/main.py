@@ -53,7 +53,9 @@ async def _serve_loop(
     link: Link[Any], start_up: StartUp, messages: list[Any], batches: AsyncIterator[list[Any]]
 ) -> None:
     ids = count(start_up.first_id)
-    functions = ReceivedFunctions(ids, lambda message: link.send([message]))
+    functions = ReceivedFunctions(
+        start_up.coordinator_id, ids, lambda message: link.send([message])
+    )
     async with AsyncExitStack() as stack:
         try:
             _load(functions, start_up)
@@ -78,7 +80,7 @@ async def _serve_loop(
                 worker_context=context,
                 marks=BegunMarks(start_up.begun_path, start_up.slots),
             )
-            nursery.start_soon(runner.watch_threads)
+            nursery.start_soon(runner.run)
             link.send([WorkerReady(os.getpid())])
             await _take_messages(runner, functions, messages, batches)
             nursery.cancel_scope.cancel()
@@ -95,9 +97,9 @@ async def _take_messages(
         for message in messages:
             if isinstance(message, DefineFunction):
                 functions.define(message)
-            elif isinstance(message, StopWorker):
-                return
         runner.handle(messages)
+        if any(isinstance(message, StopWorker) for message in messages):
+            return
         try:
             messages = await anext(batches)
         except StopAsyncIteration:

@@ -30,6 +30,7 @@ from trio_actor_graph.calls import (
 )
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AnyCondition
+from trio_actor_graph.graph.durations import running_mean
 from trio_actor_graph.graph.failures import Raised, TimedOut
 from trio_actor_graph.messages import (
     AddPredecessor,
@@ -46,11 +47,11 @@ from trio_actor_graph.messages import (
     CreateTask,
     ReturnAttempts,
     RunAttempt,
-    StopAwaiting,
 )
 from trio_actor_graph.outcome import TaskOutcome, describe_exception
 from trio_actor_graph.payload import decode_call, encode_call, encode_value
 from trio_actor_graph.task import Task
+from trio_actor_graph.worker.awaiting import Awaiting, Waits
 from trio_actor_graph.worker.context import CurrentTask, PredecessorOutcome, current
 from trio_actor_graph.worker.functions import FunctionBook, LoadedFunction
 from trio_actor_graph.worker.slots import Slots
@@ -66,38 +67,37 @@ TICK_SECONDS: Final = 0.02
 """How often a worker that runs plain functions looks for time limits and unsent reports."""
 
 
+_NOT_LOADED: Final = LoadedFunction(None)
+
+
 class RunningAttempt:
     """An attempt that has begun, and what it waits for.
 
     Attributes:
         scope: what stops it; None for a plain function in a thread, which cannot be stopped.
         is_stopped: it was cancelled, or is over its time limit and the coordinator knows.
-        awaiting: how many waits for other tasks are under way; its slot is given back meanwhile.
+        waits: what it waits for, and whether it has its slot.
     """
 
     __slots__ = (
         "_outcomes",
-        "awaiting",
         "began",
         "is_stopped",
         "loaded",
         "message",
         "runner",
         "scope",
-        "waited_seconds",
-        "waiters",
+        "waits",
     )
 
-    def __init__(self, runner: AttemptRunner, message: RunAttempt, loaded: LoadedFunction):
+    def __init__(self, runner: AttemptRunner, message: RunAttempt):
         self.runner = runner
         self.message = message
-        self.loaded = loaded
+        self.loaded = _NOT_LOADED
         self.began = perf_counter()
         self.scope: trio.CancelScope | None = None
         self.is_stopped = False
-        self.awaiting = 0
-        self.waited_seconds = 0.0
-        self.waiters: dict[int, _Waiter] = {}
+        self.waits = Waits()
         self._outcomes: tuple[PredecessorOutcome, ...] | None = None
 
     def predecessors(self) -> tuple[PredecessorOutcome, ...]:
@@ -114,18 +114,7 @@ class RunningAttempt:
 
     def seconds(self) -> float:
         """How long it has run, without the time it waited for other tasks."""
-        return perf_counter() - self.began - self.waited_seconds
-
-
-class _Waiter:
-    """Everybody in one attempt who waits for one task."""
-
-    __slots__ = ("event", "number", "outcome")
-
-    def __init__(self) -> None:
-        self.event = trio.Event()
-        self.number = 0
-        self.outcome: TaskOutcome | None = None
+        return perf_counter() - self.began - self.waits.seconds
 
 
 class AttemptRunner:
@@ -158,6 +147,7 @@ class AttemptRunner:
     ):
         self.worker_context = worker_context
         self._slots = Slots(slots, marks)
+        self._awaiting = Awaiting(self._slots, self._report_soon, self._begin_all)
         self._functions = functions
         self._send = send
         self._nursery = nursery
@@ -187,22 +177,30 @@ class AttemptRunner:
                 case ReturnAttempts(count):
                     self._report(AttemptsReturned(self._slots.take_last(count)))
                 case AwaitedEnded(attempt_id, outcome):
-                    self._tell(attempt_id, outcome)
+                    if (running := self._running.get(attempt_id)) is not None:
+                        self._awaiting.tell(running, outcome)
         self._begin_all()
         if self._reports:
             self._flush_soon()
 
-    async def watch_threads(self) -> None:
-        """Look after plain functions while any run: their time limits, their unsent reports."""
-        while True:
-            await self._has_threads.wait()
+    async def run(self) -> None:
+        """Look after what runs; as long as the runner is used, in its nursery."""
+        try:
+            while True:
+                await self._has_threads.wait()
+                await self._watch_threads()
+        finally:
+            self._awaiting.close(self._running.values())
+
+    async def _watch_threads(self) -> None:
+        """While plain functions run: look at their time limits and send what they have reported."""
+        while self._threads.busy:
             await trio.sleep(TICK_SECONDS)
             if self._reports:
                 self.flush()
             for running in list(self._running.values()):
                 self._check_time_limit(running)
-            if not self._threads.busy:
-                self._has_threads = trio.Event()
+        self._has_threads = trio.Event()
 
     def flush(self) -> None:
         """Send what has been reported; from any thread.
@@ -219,7 +217,18 @@ class AttemptRunner:
             except IndexError:
                 pass
             if batch:
-                self._send(batch)
+                self._send_all(batch)
+
+    def _send_all(self, batch: Sequence[msgspec.Struct]) -> None:
+        try:
+            self._send(batch)
+        except Exception:  # one of them cannot be encoded: the others must not be lost with it
+            for report in batch:
+                try:
+                    self._send([report])
+                except Exception as error:
+                    attempt_id: int = getattr(report, "attempt_id", 0)
+                    self._send([AttemptFailed(attempt_id, describe_exception(error), 0.0)])
 
     # ---- what tasks ask for (the thread of the task) ----------------------------------------
 
@@ -280,66 +289,16 @@ class AttemptRunner:
     async def wait_for(self, attempt: RunningAttempt, uid: int, is_seen: bool) -> TaskOutcome:
         """Wait until a task of the graph has ended; the slot is free meanwhile.
 
-        Several waits of one attempt at the same time give one slot back, and take it again when
-        the last of them is over: anything else could leave a nursery of waits without a slot.
+        Raises:
+            GraphError: the task has ended, or is a plain function, which cannot wait.
         """
-        attempt_id = attempt.message.attempt_id
         self._check_running(attempt)
         if not attempt.loaded.is_async:
             raise GraphError(
                 "only a running async task can await the tasks it created; "
                 "a plain function can return one instead"
             )
-        waiter = attempt.waiters.get(uid)
-        if waiter is None:
-            waiter = attempt.waiters[uid] = _Waiter()
-            self._report(AwaitTask(attempt_id, uid, is_seen))
-        waiter.number += 1
-        began = self._give_slot_back(attempt)
-        try:
-            await waiter.event.wait()
-        finally:
-            waiter.number -= 1
-            if not waiter.number and attempt.waiters.get(uid) is waiter:
-                del attempt.waiters[uid]
-                if waiter.outcome is None:
-                    self._report(StopAwaiting(attempt_id, uid))
-                    self._flush_soon()
-            await self._take_slot_again(attempt, began)
-        assert waiter.outcome is not None
-        return waiter.outcome
-
-    # ---- slots given back while waiting (trio thread) ---------------------------------------
-
-    def _give_slot_back(self, attempt: RunningAttempt) -> float:
-        attempt.awaiting += 1
-        if attempt.awaiting == 1:
-            self._slots.release(attempt.message.attempt_id)
-            self._begin_all()
-        self._flush_soon()
-        return perf_counter()
-
-    async def _take_slot_again(self, attempt: RunningAttempt, began: float) -> None:
-        attempt.awaiting -= 1
-        if attempt.awaiting:
-            return
-        granted = trio.Event()
-
-        def grant() -> None:
-            self._token.run_sync_soon(granted.set)
-
-        # A cancelled attempt waits its turn too, else its cleanup would run beyond the limit.
-        if not self._slots.return_to(attempt.message.attempt_id, grant):
-            with trio.CancelScope(shield=True):
-                await granted.wait()
-        attempt.waited_seconds += perf_counter() - began
-
-    def _tell(self, attempt_id: int, outcome: TaskOutcome) -> None:
-        running = self._running.get(attempt_id)
-        waiter = running.waiters.pop(outcome.uid, None) if running else None
-        if waiter is not None:
-            waiter.outcome = outcome
-            waiter.event.set()
+        return await self._awaiting.wait_for(attempt, uid, is_seen)
 
     # ---- beginning and ending ---------------------------------------------------------------
 
@@ -349,14 +308,16 @@ class AttemptRunner:
             self._start(self._begun(message))
 
     def _begun(self, message: RunAttempt) -> RunningAttempt:
-        running = RunningAttempt(self, message, self._functions.load(message.function_id))
-        self._running[message.attempt_id] = running
+        running = self._running[message.attempt_id] = RunningAttempt(self, message)
+        running.loaded = self._functions.load(message.function_id)  # may take its time
         return running
 
     def _start(self, running: RunningAttempt) -> None:
         """Set an attempt going that has its slot (trio thread)."""
         if running.loaded.is_async or self._in_place:
             running.scope = trio.CancelScope()
+            if running.is_stopped:  # while it was loaded
+                running.scope.cancel()
             self._nursery.start_soon(self._run_async, running)
         else:
             self._threads.give(running)
@@ -375,24 +336,27 @@ class AttemptRunner:
             with scope:
                 report = await self._call_async(running)
         except BaseException as error:
-            if _has_cancelled(error) and trio.current_effective_deadline() == -math.inf:
-                raise  # the whole worker is being cancelled, not this attempt
-            if self._in_place and isinstance(error, KeyboardInterrupt):
-                raise  # meant for the program in whose process this is
-            report = AttemptFailed(
-                running.message.attempt_id,
-                describe_exception(error, frames_hidden=2),
-                running.seconds(),
-            )
+            if self._is_meant_for_all(error):
+                raise
+            report = self._failed(running, describe_exception(error, frames_hidden=2))
         if scope.cancelled_caught and not running.is_stopped:
-            seconds = running.seconds()
-            report = AttemptFailed(running.message.attempt_id, TimedOut(limit or 0.0), seconds)
+            report = AttemptFailed(
+                running.message.attempt_id, TimedOut(limit or 0.0), running.seconds()
+            )
         self._end(running, report)
-        self._slots.release(running.message.attempt_id)
+        if running.waits.has_slot:
+            self._slots.release(running.message.attempt_id)
         self._begin_all()
         self._flush_soon()
 
+    def _is_meant_for_all(self, error: BaseException) -> bool:
+        """The cancellation of the whole worker; or Ctrl-C, in the program's own process."""
+        if self._in_place and _has(error, KeyboardInterrupt):
+            return True
+        return _has(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf
+
     async def _call_async(self, running: RunningAttempt) -> msgspec.Struct:
+        await trio.lowlevel.checkpoint_if_cancelled()
         if running.loaded.failure is not None:
             return self._failed(running, running.loaded.failure)
         assert running.loaded.function is not None
@@ -401,8 +365,11 @@ class AttemptRunner:
             value = running.loaded.function(*args, **kwargs)
         except StopIteration as error:  # out of a coroutine it would be a RuntimeError
             return self._failed(running, describe_exception(error, frames_hidden=1))
+        limit = running.message.timeout_seconds
         if running.loaded.is_async:
             value = await value
+        elif limit is not None and running.seconds() > limit:  # it could not be stopped
+            return AttemptFailed(running.message.attempt_id, TimedOut(limit), running.seconds())
         return self._succeeded(running, value)
 
     def _run_and_go_on(self, running: RunningAttempt) -> RunningAttempt | None:
@@ -425,7 +392,9 @@ class AttemptRunner:
         running.began = perf_counter()
         loaded = running.loaded
         try:
-            if loaded.function is None:
+            if running.is_stopped:  # while it was loaded
+                report = AttemptStopped(running.message.attempt_id)
+            elif loaded.function is None:
                 assert loaded.failure is not None
                 report = self._failed(running, loaded.failure)
             else:
@@ -447,8 +416,7 @@ class AttemptRunner:
         if isinstance(value, Task):
             return AttemptReturnedTask(attempt_id, value.uid, seconds)
         loaded = running.loaded
-        mean = loaded.mean_seconds
-        loaded.mean_seconds = seconds if mean is None else mean + 0.2 * (seconds - mean)
+        loaded.mean_seconds = running_mean(loaded.mean_seconds, seconds)
         name = f"the result of task {running.message.name!r}"
         return AttemptSucceeded(attempt_id, encode_value(value, name), seconds)
 
@@ -460,9 +428,11 @@ class AttemptRunner:
             self._report(AttemptStopped(attempt_id))
             return
         running = self._running.get(attempt_id)
-        if running is not None and running.scope is not None:
+        if running is not None:
             running.is_stopped = True
-            running.scope.cancel()
+            if running.scope is not None:
+                running.scope.cancel()
+                self._awaiting.go_on_without_slot(running)
 
     def _check_time_limit(self, running: RunningAttempt) -> None:
         limit = running.message.timeout_seconds
@@ -477,6 +447,10 @@ class AttemptRunner:
 
     def _report(self, report: msgspec.Struct) -> None:
         self._reports.append(report)
+
+    def _report_soon(self, report: msgspec.Struct) -> None:
+        self._report(report)
+        self._flush_soon()
 
     def _flush_before(self, following: LoadedFunction) -> None:
         """Send before beginning what may take long, or when reports have waited long enough."""
@@ -507,7 +481,8 @@ class AttemptRunner:
             raise GraphError(f"unknown {kind} {name!r}: there are {names}")
 
 
-def _has_cancelled(error: BaseException) -> bool:
+def _has(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether it is one of that kind, or a group with one in it."""
     if isinstance(error, BaseExceptionGroup):
-        return any(map(_has_cancelled, error.exceptions))
-    return isinstance(error, trio.Cancelled)
+        return any(_has(part, kind) for part in error.exceptions)
+    return isinstance(error, kind)

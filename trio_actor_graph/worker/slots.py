@@ -79,6 +79,11 @@ class Slots:
             self._returning.append((attempt_id, granted))
             return False
 
+    def forget(self, attempt_id: int) -> None:
+        """Take back a `return_to` whose slot has not been granted."""
+        with self._lock:
+            self._returning = deque(r for r in self._returning if r[0] != attempt_id)
+
     def drop(self, attempt_id: int) -> bool:
         """Forget an attempt that has not begun; False if there is none."""
         with self._lock:

@@ -36,17 +36,21 @@ class FunctionThreads(Generic[W]):
     def give(self, work: W) -> None:
         """Have an idle thread, or a new one, do the work."""
         try:
-            self._idle.pop().put(work)
+            inbox = self._idle.pop()
         except IndexError:
-            self._started += 1
-            name = f"{self._name}-{self._started}"
-            threading.Thread(target=self._serve, args=(work,), name=name, daemon=True).start()
+            inbox = self._start()
+        inbox.put(work)
 
-    def _serve(self, first: W) -> None:
+    def _start(self) -> SimpleQueue[W | None]:
+        self._started += 1
         inbox: SimpleQueue[W | None] = SimpleQueue()
-        work: W | None = first
-        while work is not None:
+        name = f"{self._name}-{self._started}"
+        threading.Thread(target=self._serve, args=(inbox,), name=name, daemon=True).start()
+        return inbox
+
+    def _serve(self, inbox: SimpleQueue[W | None]) -> None:
+        while True:
+            work = inbox.get()
             while work is not None:
                 work = self._run(work)
             self._idle.append(inbox)
-            work = inbox.get()
