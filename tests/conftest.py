@@ -46,6 +46,10 @@ MARK = f"{MARK_NAME}={secrets.token_hex(8)}"
 
 FOLDER_PREFIX = "trio-actor-graph-"
 
+# A suite started in the background of a shell inherits an ignored SIGINT, and so would the programs
+# that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # Hygiene
 

@@ -127,7 +127,7 @@ class TaskCreator:
     @overload
     def create_task(
         self,
-        function: Callable[..., Coroutine[Any, Any, T]],
+        function: Callable[..., Coroutine[Any, Any, Task[T] | T]],
         *args: object,
         **options: Unpack[TaskOptions],
     ) -> Task[T]: ...
@@ -137,7 +137,7 @@ class TaskCreator:
     ) -> Task[T]: ...
     @overload
     def create_task(
-        self, function: Callable[..., T], *args: object, **options: Unpack[TaskOptions]
+        self, function: Callable[..., Task[T] | T], *args: object, **options: Unpack[TaskOptions]
     ) -> Task[T]: ...
     @overload
     def create_task(

@@ -52,6 +52,7 @@ class _Life:
         self.ended = trio.Event()
         self.is_killed = False
         self.how = "it did not start"
+        self.reason = ""  # why it was made to end, if it did not by itself
 
     def kill(self) -> None:
         self.is_killed = True
@@ -177,7 +178,7 @@ class ProcessEngine:
             sockets.forget(secret)
             del self._lives[worker_id]
             begun = take_begun(_begun_path(sockets, worker_id))
-            self._owner.on_worker_lost(worker_id, life.how, begun)
+            self._owner.on_worker_lost(worker_id, life.reason + life.how, begun)
 
     @trio.lowlevel.enable_ki_protection
     async def _run_process(
@@ -217,6 +218,7 @@ class ProcessEngine:
                 with trio.fail_after(START_SECONDS):
                     stream = await sockets.accept(secret)
             except trio.TooSlowError:
+                life.reason = f"it was not up within {START_SECONDS:g} s, and was killed: "
                 return
             link: Link[Any] = Link(stream, FromWorker)
             try:
