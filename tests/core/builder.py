@@ -144,6 +144,9 @@ class Story:
     def stopped(self, task: Handle) -> None:
         self.scheduler.on_attempt_stopped(task.attempt_id, self.now)
 
+    def checked(self, task: Handle, seconds: float | None) -> None:
+        self.scheduler.on_attempt_checked(task.attempt_id, seconds, self.now)
+
     def add_predecessor(self, task: Handle, waits_on: object) -> None:
         condition = as_condition(waits_on)
         assert condition is not None
@@ -194,6 +197,8 @@ def text_of(command: do.Command) -> str:
             return f"graph {graph.name} stuck"
         case do.LoopFailed(loop):
             return f"loop {loop.name} failed"
+        case do.CheckTimeLimit(attempt):
+            return f"check {attempt.task.spec.name}"
 
 
 def _place(worker: WorkerRecord) -> str:

@@ -602,6 +602,7 @@ def test_events_of_unknown_attempts_and_workers_are_harmless(story):
     s.scheduler.on_attempt_stopped_awaiting(99, 1)
     s.scheduler.on_attempt_stopped(99, 0.0)
     s.scheduler.on_attempt_overdue(99, 0.0)
+    s.scheduler.on_attempt_checked(99, 9.0, 0.0)
     s.scheduler.on_attempts_given_back(99, [1], 0.0)
     s.scheduler.on_attempts_given_back(1, [99], 0.0)
     s.scheduler.on_worker_ready(99, 0.0)
@@ -687,6 +688,78 @@ def test_an_overdue_attempt_is_stopped_and_its_task_retried(story):
     assert s.commands() == ["stop a", "a failed"]
 
 
+# ---- time limits of workers that cannot tell --------------------------------------------------
+
+
+@pytest.mark.parametrize(("is_async", "slack"), [(False, 0.3), (True, 5.0)])
+def test_an_attempt_long_past_its_limit_is_looked_at(story, is_async: bool, slack: float):
+    """Its worker should have told. If it has run that long, its worker cannot even answer."""
+    s = story(TWO_WORKERS)
+    a = s.running("a", is_async=is_async, timeout_seconds=2.0, retries=1)
+    b = s.running("b")
+    assert s.scheduler.next_deadline() == s.now + 2.0 + slack
+    assert s.settle(1.9 + slack) == []
+    assert s.settle(0.1) == ["check a"]
+    s.checked(a, 2.0 + slack)
+    assert s.commands() == ["stop a", "kill default.0"]
+    s.lose()
+    assert (a.state, a.record.losses, a.record.attempts) == ("ready", 0, 1)
+    assert s.settle() == ["start worker default.0"]
+    s.worker_ready()
+    assert s.settle() == ["start a on default.0"]
+    assert s.settle(2.0 + slack) == ["check a"]
+    s.checked(a, 2.0 + slack)
+    assert (a.state, a.record.failure, b.state) == ("failed", TimedOut(2.0), "running")
+    assert s.commands() == ["stop a", "a failed", "kill default.0"]
+
+
+@pytest.mark.parametrize(("seconds", "later"), [(None, 2.3), (0.5, 1.8), (2.29, 0.3)])
+def test_an_attempt_that_has_not_run_so_long_is_looked_at_again(story, seconds, later: float):
+    """It began late, or holds no slot: when it may be due, and never at once, it is asked again."""
+    s = story()
+    a = s.running("a", timeout_seconds=2.0)
+    assert s.settle(2.3) == ["check a"]
+    s.checked(a, seconds)
+    assert (a.state, s.commands()) == ("running", [])
+    assert s.scheduler.next_deadline() == pytest.approx(s.now + later)
+    assert s.settle(later - 0.01) == []
+    assert s.settle(0.02) == ["check a"]
+    s.checked(a, 2.4)
+    assert s.settle() == ["stop a", "a failed", "kill default.0", "graph g ended"]
+
+
+@pytest.mark.parametrize("how", ["succeeds", "fails", "is cancelled", "is lost"])
+def test_an_attempt_that_has_ended_is_not_looked_at(story, how: str):
+    """Neither is one whose end comes between the question and its answer."""
+    s = story()
+    a = s.running("a", timeout_seconds=2.0)
+    b = s.running("b", timeout_seconds=1.0)
+    first = b.attempt_id
+    assert s.settle(1.3) == ["check b"]
+    for task in (a, b):
+        {"succeeds": s.succeed, "fails": s.fail, "is cancelled": s.cancel}.get(how, id)(task)
+    if how == "is lost":
+        s.lose()
+    s.settle()
+    s.scheduler.on_attempt_checked(first, 9.0, s.now)
+    if how == "is cancelled":
+        s.stopped(a)
+        s.stopped(b)
+    assert s.settle(100.0) == []
+    assert s.scheduler.next_deadline() is None
+    assert b.state == {"succeeds": "succeeded", "fails": "failed", "is lost": "ready"}.get(
+        how, "cancelled"
+    )
+
+
+def test_limits_in_the_coordinators_own_process_are_its_own_affair(story):
+    """What blocks that loop blocks the coordinator too, so there is nothing to look at."""
+    s = story(LOCAL)
+    s.running("a", timeout_seconds=2.0)
+    s.running("b", is_async=True, timeout_seconds=2.0)
+    assert (s.scheduler.next_deadline(), s.settle(100.0)) == (None, [])
+
+
 # ---- workers ---------------------------------------------------------------------------------
 
 
@@ -712,6 +785,26 @@ def test_tasks_of_a_lost_worker_run_again_in_their_order(story):
     assert s.settle() == ["start worker default.0"]
     s.worker_ready()
     assert s.settle() == [f"start {name} on default.0" for name in "abc"]
+
+
+@pytest.mark.parametrize("still", [True, False], ids=["awaits still", "has awaited"])
+def test_what_has_awaited_something_had_begun(story, still: bool):
+    """An attempt that awaits holds no slot, so no mark of it is left when its worker dies."""
+    s = story(ONE_SLOT, LoopSpec("other", (1,)))
+    a = s.running("a")
+    b = s.running("b", loop="other")
+    for number in (1, 2, 3):
+        s.awaits(a, b)
+        if not still:
+            s.stops_awaiting(a, b)
+        s.lose(begun=[])
+        assert (a.record.losses, a.record.attempts) == (number, number)
+        if number < 3:
+            assert s.settle() == ["start worker default.0"]
+            s.worker_ready()
+            assert s.settle() == ["start a on default.0"]
+    assert (a.state, a.record.failure) == ("failed", LostTooOften(3, "pid 1 was killed"))
+    assert s.settle() == ["a failed"]
 
 
 def test_who_begun_is_unknown_then_all_have(story):

@@ -164,7 +164,7 @@ class ChildTask(Task[R_co]):
 
     def result_nowait(self) -> R_co:
         if self._outcome is None:
-            raise GraphError(f"{self!r} has no result yet: await it first")
+            raise GraphError(f"{self!r}: it has no result yet that is known here; await it first")
         error = outcome_error(self._outcome)
         if error is not None:
             self._attempt.runner.mark_seen(self._attempt, self._uid)
