@@ -60,8 +60,9 @@ _classes: WeakSet[type] = WeakSet()  # those that are whole in this process
 def _as_class(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     _classes.add(kind)
     make, arguments, state, *items, fill = reduced
-    if len(arguments) == 6 and isinstance(arguments[3], dict) and "__slots__" in vars(kind):
-        attributes = {**arguments[3], "__slots__": vars(kind)["__slots__"]}
+    slots = vars(kind).get("__slots__")  # not if they are empty, which a NamedTuple refuses
+    if slots and len(arguments) == 6 and isinstance(arguments[3], dict):
+        attributes = {**arguments[3], "__slots__": slots}
         arguments = (*arguments[:3], attributes, *arguments[4:])
     return make, arguments, (fill, state), *items, _fill_class_once
 

@@ -9,6 +9,7 @@ it is synchronous code in one thread, so there are no locks and nothing is seen 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -86,6 +87,7 @@ class Coordinator:
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
         self._is_closed = False
+        self._thread = threading.get_ident()
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = ProcessEngine(self)
         self._local = LocalEngine(self, OwnFunctions(self._functions), setups)
@@ -207,6 +209,7 @@ class Coordinator:
 
     @_whole
     def cancel_task(self, task: TaskRecord) -> None:
+        self._check_open()
         self._scheduler.on_task_cancelled(task)
         self.wake()
 
@@ -538,6 +541,10 @@ class Coordinator:
         return any(a.task.graph is graph for a in self._scheduler.attempts.values())
 
     def _check_open(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise GraphError(
+                "called in another thread than the coordinator's: use trio.from_thread"
+            )
         if self._is_closed:
             raise GraphError("the coordinator has been closed")
 

@@ -93,8 +93,11 @@ def failure_error(failure: Failure, uid: int, name: str) -> TrioActorGraphError:
             text = f"{label} was running on {losses} workers that died, the last one: {how}"
             return WorkerLost(text, task_uid=uid, task_name=name)
         case CannotStart(loop, text):
-            last_line = text.rstrip().rpartition("\n")[2]
-            return WorkerStartError(f"worker loop {loop!r} cannot start: {last_line}\n{text}")
+            # What it comes down to stands at the end of a traceback, and is told first.
+            frames, _, error = text.rstrip().rpartition("\n")
+            return WorkerStartError(
+                f"worker loop {loop!r} cannot start: {error}\n{frames}".rstrip()
+            )
         case Refused(message, is_cycle):
             refused = TaskFailed(f"{label} failed: {message}", task_uid=uid, task_name=name)
             refused.__cause__ = CycleError(message) if is_cycle else GraphError(message)

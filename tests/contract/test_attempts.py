@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import time
 from typing import Any
 
 import pytest
 import trio
 
-from trio_actor_graph import TaskFailed, TaskTimeout, current_task
+from trio_actor_graph import TaskFailed, TaskTimeout, WorkerLost, current_task
+from trio_actor_graph.graph import scheduler
 
-from .board import Board
+from .board import POLL_SECONDS, Board
 from .bodies import add, all_told, echo, hold, hold_blocking, told
 from .conftest import Engine
 
@@ -186,3 +190,83 @@ async def test_a_plain_function_within_its_limit_is_left_alone(process_engine: E
     async with process_engine.graph("quick") as graph:
         pids = {await graph.create_task(os.getpid, timeout_seconds=5).result() for _ in range(3)}
         assert len(pids) == 1
+
+
+async def test_a_time_limit_does_not_wait_for_a_slot(engine: Engine, board: Board) -> None:
+    """A task that awaits a child in its only slot is stopped at its limit; the child goes on."""
+
+    async def parent(board: Board) -> None:
+        await current_task().create_task(hold, board, "child", 5).result()
+
+    loop = engine.loop(concurrency=1)
+    async with engine.graph("limits", loop, on_failure="continue") as graph:
+        task = graph.create_task(parent, board, timeout_seconds=0.3)
+        await task.wait()
+        assert type(task.error) is TaskTimeout
+        await board.wait_for("child runs")
+        assert graph.tasks[1].state == "running"
+        board.open("child")
+        assert await graph.tasks[1].result() == 5
+    assert board.lines() == ["child runs"]
+
+
+async def test_a_plain_function_is_late_in_the_own_process_too() -> None:
+    """There it cannot be stopped, but what it returns after its limit is not its result."""
+    async with Engine("local").graph("late", on_failure="continue") as graph:
+        task = graph.create_task(time.sleep, 0.1, name="late", timeout_seconds=0.02)
+        await task.wait()
+        text = f"task 'late' ({task.uid}) ran longer than its timeout of 0.02 s and was stopped"
+        assert told(task.error) == ("TaskTimeout", text, None)
+
+
+def hold_the_interpreter() -> None:
+    ctypes.PyDLL(None).sleep(1000)
+
+
+async def block_its_loop() -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize("function", [hold_the_interpreter, block_its_loop])
+async def test_a_worker_that_cannot_tell_a_time_limit_is_killed(
+    process_engine: Engine, board: Board, function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C code that holds the interpreter, or a loop that is blocked: TaskTimeout, a new worker."""
+    monkeypatch.setattr(scheduler, "STOP_GRACE_SECONDS_ASYNC", 0.3)
+    loop = process_engine.loop(concurrency=2)
+    async with process_engine.graph("deaf", loop, on_failure="continue") as graph:
+        first = await graph.create_task(os.getpid).result()
+        beside = graph.create_task(hold, board, "beside", 2)
+        await board.wait_for("beside runs")
+        task = graph.create_task(function, name="deaf", timeout_seconds=0.1)
+        await task.wait()
+        text = f"task 'deaf' ({task.uid}) ran longer than its timeout of 0.1 s and was stopped"
+        assert (told(task.error), task.attempt) == (("TaskTimeout", text, None), 1)
+        await board.wait_for("beside runs", times=2)
+        board.open("beside")
+        assert await beside.result() == 2
+        assert await graph.create_task(os.getpid).result() != first
+
+
+async def test_a_worker_lost_under_what_awaits_counts(process_engine: Engine, board: Board) -> None:
+    """A task whose process dies while it awaits a child had begun: three such losses fail it."""
+
+    async def deadly(board: Board) -> None:
+        board.write(f"attempt {current_task().attempt} of {os.getpid()}")
+        await current_task().create_task(hold, board, "child", worker_loop="other").result()
+
+    loops = [process_engine.loop(concurrency=1), Engine("local").loop("other")]
+    async with process_engine.graph("losses", *loops, on_failure="continue") as graph:
+        task = graph.create_task(deadly, board, name="deadly")
+        for attempt in (1, 2, 3):
+            await board.wait_for("child runs", attempt)
+            while "awaits" not in task.explain():  # noqa: ASYNC110
+                await trio.sleep(POLL_SECONDS)
+            begun = [line for line in board.lines() if line.startswith("attempt")]
+            assert begun[-1].startswith(f"attempt {attempt} of ")
+            pid = int(begun[-1].rpartition(" ")[2])
+            os.kill(pid, signal.SIGKILL)
+        await task.wait()
+        assert (type(task.error), task.attempt, len(begun)) == (WorkerLost, 3, 3)
+        board.open("child")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from trio_actor_graph import TaskCancelled, TaskFailed, TaskSkipped, current_task
 
@@ -241,3 +242,89 @@ async def test_a_worker_says_what_it_does_not_know(engine: Engine) -> None:
             "it has no result yet that is known here; await it first",
             *(f"{name} is known to the coordinator, not inside a worker" for name in names),
         ]
+
+
+async def test_what_has_been_awaited_is_known_inside(engine: Engine) -> None:
+    """After `wait` a child's `result_nowait` and `error` answer inside as they do outside."""
+
+    async def parent() -> tuple[Any, ...]:
+        children = [current_task().create_task(echo, n) for n in range(3)]
+        bad = current_task().create_task(fail, name="bad")
+        async with trio.open_nursery() as nursery:
+            for child in (*children, bad):
+                nursery.start_soon(child.wait)
+        try:
+            bad.result_nowait()
+        except TaskFailed as error:
+            raised = told(error)
+        return [c.result_nowait() for c in children], bad.state, raised, told(bad.error), bad.uid
+
+    async with engine.graph("known") as graph:
+        results, state, raised, error, uid = await graph.create_task(parent).result()
+        text = f"task 'bad' ({uid}) failed: ValueError: no"
+        assert (results, state, raised) == ([0, 1, 2], "failed", error)
+        assert error == ("TaskFailed", text, ("ValueError", "no", None))
+
+
+async def test_one_part_waits_and_another_asks(engine: Engine, board: Board) -> None:
+    """A failure is seen when any part of the task asks for the result, whoever waited before."""
+
+    async def fail_later(board: Board) -> None:
+        await board.pass_gate("asked")
+        raise ValueError("no")
+
+    async def parent(board: Board) -> None:
+        child = current_task().create_task(fail_later, board)
+
+        async def ask() -> None:
+            board.open("asked")
+            with contextlib.suppress(TaskFailed):
+                await child.result()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(ask)
+
+    async with engine.graph("seen", on_failure="raise") as graph:
+        await graph.create_task(parent, board).result()
+        await graph.wait_finished()
+        assert [t.state for t in graph.tasks] == ["succeeded", "failed"]
+
+
+async def test_parts_of_a_task_await_by_turns(engine: Engine, board: Board) -> None:
+    """A part that begins to await while another takes the slot back disturbs neither."""
+
+    async def parent(board: Board) -> str:
+        first, second = (
+            current_task().create_task(hold, board, gate, worker_loop="other")
+            for gate in ("first", "second")
+        )
+
+        async def await_second() -> None:
+            # The first has ended, and the slot it was given up for is taken by another task.
+            await board.pass_gate("first seen")
+            await second.wait()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.wait)
+            nursery.start_soon(await_second)
+        board.write("parent ends")
+        return "fine"
+
+    loops = [engine.loop(concurrency=1), engine.loop("other")]
+    async with engine.graph("turns", *loops) as graph:
+        task = graph.create_task(parent, board)
+        await board.wait_for("first runs")
+        beside = graph.create_task(hold, board, "beside")
+        await board.wait_for("beside runs")
+        board.open("first")
+        await graph.tasks[1].wait()
+        board.open("first seen")
+        await board.wait_for("second runs")
+        board.open("second")
+        await graph.tasks[2].wait()
+        assert (task.state, beside.state) == ("running", "running")
+        board.open("beside")
+        assert await task.result() == "fine"
+        assert (beside.state, board.lines()[-1]) == ("succeeded", "parent ends")

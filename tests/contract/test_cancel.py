@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +19,10 @@ from trio_actor_graph import (
     completed,
     current_task,
 )
+from trio_actor_graph.graph import scheduler
 
 from .board import Board
-from .bodies import echo, hold, hold_blocking, noop, told, write
+from .bodies import echo, echo_async, hold, hold_blocking, noop, told, write
 from .conftest import Engine
 
 
@@ -230,8 +235,6 @@ async def test_a_plain_function_that_ends_in_time_is_not_killed(
     process_engine: Engine, board: Board
 ) -> None:
     """A cancelled plain function that returns within the grace period costs no process."""
-    import os
-
     async with process_engine.graph("grace") as graph:
         pid = await graph.create_task(os.getpid).result()
         task = graph.create_task(hold_blocking, board, "held")
@@ -241,3 +244,75 @@ async def test_a_plain_function_that_ends_in_time_is_not_killed(
         await trio.sleep(0.5)  # longer than the grace period
         assert await graph.create_task(os.getpid).result() == pid
         assert task.state == "cancelled"
+
+
+async def test_cancelling_a_parent_does_not_cost_its_childs_process(
+    process_engine: Engine, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled parent does not wait for the slot its child has, so no process is killed."""
+    monkeypatch.setattr(scheduler, "STOP_GRACE_SECONDS_ASYNC", 0.3)
+
+    async def parent(board: Board) -> None:
+        await current_task().create_task(hold_blocking, board, "child", 5).result()
+
+    loop = process_engine.loop(concurrency=1)
+    async with process_engine.graph("parent", loop) as graph:
+        task = graph.create_task(parent, board)
+        await board.wait_for("child runs")
+        task.cancel()
+        await trio.sleep(0.6)  # longer than the grace period
+        board.open("child")
+        assert await graph.tasks[1].result() == 5
+    assert board.lines() == ["child runs"]
+
+
+async def test_what_is_cancelled_while_it_is_loaded_does_not_run(
+    process_engine: Engine,
+    board: Board,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A coroutine function that a plain one's thread goes on with can still be cancelled then."""
+    module = types.ModuleType("slow_to_import")
+    text = f"""
+import sys
+sys.path.append({str(Path(__file__).parent.parent)!r})
+from pathlib import Path
+from contract.board import Board
+async def write(board):
+    board.write("ran")
+import os
+if os.getpid() != {os.getpid()}:
+    board = Board(Path({str(tmp_path)!r}))
+    board.write("loading")
+    board.pass_gate_blocking("load")
+"""
+    (tmp_path / "slow_to_import.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    exec(text, module.__dict__)
+    monkeypatch.setitem(sys.modules, "slow_to_import", module)
+    async with process_engine.open(process_engine.loop(concurrency=2)) as coordinator:
+        async with coordinator.open_graph("loading", on_failure="continue") as graph:
+            await graph.create_task(echo_async).result()
+            beside = graph.create_task(hold, board, "beside")
+            await board.wait_for("beside runs")
+            # Held ahead behind a plain function only if both are known to be short.
+            learn = coordinator._scheduler.durations.learn
+            for function in (hold_blocking, module.write):
+                learn(coordinator._functions.entry(function).function_id, 0.0)
+            graph.create_task(hold_blocking, board, "first")
+            late = graph.create_task(module.write, board)
+            await board.wait_for("first runs")
+            assert late.state == "running"
+            board.open("first")
+            await board.wait_for("loading")
+            late.cancel()
+            # What is sent after the cancellation has run, so that has arrived.
+            behind = graph.create_task(echo_async, 1)
+            board.open("beside")
+            assert await behind.result() == 1
+            board.open("load")
+        assert (late.state, beside.state) == ("cancelled", "succeeded")
+        async with coordinator.open_graph("after") as graph:
+            assert await graph.create_task(echo, 2).result() == 2
+    assert board.lines() == ["beside runs", "first runs", "loading"]

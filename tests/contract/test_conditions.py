@@ -314,3 +314,15 @@ async def test_larger_priorities_run_first(engine: Engine, board: Board) -> None
             "-3 6",
             "-2147483648 8",
         ]
+
+
+async def test_conditions_have_no_truth(engine: Engine) -> None:
+    """`and`, `or` and `not` would lose a condition without a word, so they are refused."""
+    async with engine.graph("truth") as graph:
+        a, b = succeeded(graph.create_task(noop)), completed(graph.create_task(noop))
+        for combine in (lambda: a and b, lambda: a or b, lambda: not a, lambda: (a & b) or b):
+            with pytest.raises(GraphError) as caught:
+                combine()
+            text = "combine conditions with & and |: `and`, `or` and `not` lose one of them"
+            assert str(caught.value) == text
+        assert await graph.create_task(echo, 1, waits_on=(a & b) | b).result() == 1

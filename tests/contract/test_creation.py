@@ -346,3 +346,47 @@ async def test_births_keep_their_order_whatever_the_threads_do(process_engine: E
             graph.create_task(create_some, number)
         await graph.wait_finished()
         assert graph.counts() == _all_succeeded(4_000)
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Whole(int):
+    pass
+
+
+class Real(float):
+    pass
+
+
+async def test_options_may_be_of_derived_types(engine: Engine) -> None:
+    """A str, int or float of a type of its own, as numpy's are, is as good as a plain one."""
+    options: dict[str, Any] = {
+        "name": Text("named"),
+        "priority": Whole(2),
+        "retries": Whole(1),
+        "timeout_seconds": Real(9),
+        "worker_loop": Text("default"),
+    }
+
+    def parent(options: dict[str, Any]) -> Task:
+        return current_task().create_task(add, 1, 2, **options)
+
+    async with engine.graph("derived") as graph:
+        assert await graph.create_task(add, 1, 2, **options).result() == 3
+        assert await graph.create_task(parent, options).result() == 3
+        assert [t.name for t in graph.tasks] == ["named", "parent", "named"]
+
+
+async def test_a_name_of_numpys_is_a_name(engine: Engine) -> None:
+    """What numpy gives for a name or a limit does no harm, on either side."""
+    numpy = pytest.importorskip("numpy")
+    options = {"name": numpy.str_("named"), "timeout_seconds": numpy.float64(9)}
+
+    def parent(options: dict[str, Any]) -> Task:
+        return current_task().create_task(add, 1, 2, **options)
+
+    async with engine.graph("numpy") as graph:
+        assert await graph.create_task(add, 1, 2, **options).result() == 3
+        assert await graph.create_task(parent, options).result() == 3

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
 import pytest
 import trio
 
-from trio_actor_graph import Task, TaskFailed
+from trio_actor_graph import PayloadError, Task, TaskFailed, completed, link
 
 from .bodies import (
     Coded,
@@ -135,8 +136,6 @@ async def test_a_keyboard_interrupt_in_a_worker_is_a_failure(process_engine: Eng
 
 
 def _pid() -> int:
-    import os
-
     return os.getpid()
 
 
@@ -155,7 +154,7 @@ async def test_attributes_of_an_exception_come_along(engine: Engine) -> None:
         assert (cause.args, cause.code, cause.__notes__) == ((7,), 8, ["a note"])
 
 
-async def test_awkward_exceptions_are_told_without_a_cause(engine: Engine) -> None:
+async def test_awkward_exceptions_are_told_as_well_as_they_can_be(engine: Engine) -> None:
     """What cannot be made again is told by text, without `__cause__`."""
 
     def needs_two() -> None:
@@ -184,7 +183,9 @@ async def test_awkward_exceptions_are_told_without_a_cause(engine: Engine) -> No
     ]
     assert firsts[2].startswith("ValueError: ('holds a lock', <unlocked _thread.lock object")
     assert firsts[3].endswith(".local.<locals>.Local: local")
-    assert [e.__cause__ for f, e in errors.items() if f is not speechless] == [None] * 3
+    assert errors[unpicklable].__cause__ is None
+    assert told(errors[local].__cause__) == ("Local", "local", None)  # by another way than its own
+    assert told(errors[needs_two].__cause__) == ("NeedsTwo", "this and that", None)
     last = [e.remote_traceback.splitlines()[-1] for e in errors.values()]
     assert last[0] == "contract.bodies.NeedsTwo: this and that"
     assert last[1].startswith("contract.bodies.Speechless: <")
@@ -278,3 +279,58 @@ class Breaking:
 
 def _return_breaking() -> Breaking:
     return Breaking()
+
+
+async def test_an_exception_with_an_init_of_its_own_comes_home(engine: Engine) -> None:
+    """It is made again without calling `__init__`: type, text, args and attributes are there."""
+
+    def raise_it() -> None:
+        raise Unreachable("url", code=404)
+
+    async with engine.graph("own") as graph:
+        cause = (await failure(graph.create_task(raise_it))).__cause__
+        assert isinstance(cause, Unreachable)
+        assert (str(cause), cause.args, cause.code) == ("url-404", ("url-404",), 404)
+
+
+class Unreachable(Exception):
+    def __init__(self, url: str, *, code: int):
+        super().__init__(f"{url}-{code}")
+        self.code = code
+
+
+async def test_an_exception_that_cannot_be_named_is_a_failure(engine: Engine) -> None:
+    """Also when its class refuses to say of what module it is."""
+
+    def raise_it() -> None:
+        class Nameless(type):
+            @property
+            def __module__(cls) -> str:  # type: ignore[override]
+                raise RuntimeError("of no module")
+
+        class Odd(Exception, metaclass=Nameless):
+            pass
+
+        raise Odd("odd")
+
+    async with engine.graph("nameless") as graph:
+        task = graph.create_task(raise_it, name="t")
+        text = f"task 't' ({task.uid}) failed: an exception whose type cannot be named: odd"
+        assert told(await failure(task)) == ("TaskFailed", text, None)
+        assert await graph.create_task(echo, 1).result() == 1
+
+
+async def test_what_is_too_large_to_send_fails_its_task(
+    process_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that are too large together for one message fail who needs them, not the worker."""
+    async with process_engine.graph("large", on_failure="continue") as graph:
+        pid = await graph.create_task(os.getpid).result()
+        parts = [graph.create_task(bytes, 4_000) for _ in range(3)]
+        await graph.wait_finished()
+        monkeypatch.setattr(link, "FRAME_BYTES_MAX", 10_000)
+        error = await failure(graph.create_task(echo, waits_on=completed(parts)))
+        assert isinstance(error.__cause__, PayloadError)
+        assert str(error.__cause__).endswith("; the limit is 10,000")
+        assert await graph.create_task(len, parts[0]).result() == 4_000
+        assert await graph.create_task(os.getpid).result() == pid

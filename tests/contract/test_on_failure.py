@@ -351,3 +351,33 @@ async def test_an_empty_graph_ends_at_once(engine: Engine) -> None:
             await graph.wait_finished()
             assert [t async for t in graph.as_completed()] == []
         assert coordinator.workers == ()
+
+
+async def test_cancel_takes_no_one_who_waits_for_one_who_asks(engine: Engine, board: Board) -> None:
+    """With "cancel" a failure is not seen by `wait`, nor by a `result` that was given up before."""
+
+    async def only_wait(bad: Any) -> None:
+        await bad.wait()
+
+    async def ask_and_give_up(bad: Any) -> None:
+        with trio.move_on_after(0.01):
+            await bad.result()
+        board.open(bad.name)
+
+    async with engine.open() as coordinator:
+        for look in (only_wait, ask_and_give_up):
+            name = look.__name__
+            with pytest.raises(ExceptionGroup) as caught:
+                async with coordinator.open_graph(name, on_failure="cancel") as graph:
+                    held = graph.create_task(trio.sleep_forever)
+                    bad = graph.create_task(_fail_at_gate, board, name, name=name)
+                    if look is only_wait:
+                        board.open(name)
+                    await look(bad)
+            assert all_told(caught.value.exceptions) == [failed(bad)]
+            assert (held.state, bad.state) == ("cancelled", "failed")
+
+
+async def _fail_at_gate(board: Board, gate: str) -> None:
+    await board.pass_gate(gate)
+    raise ValueError("no")

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+import trio
 
 from trio_actor_graph import TaskSkipped
 
@@ -274,3 +275,33 @@ async def test_a_task_is_skipped_when_one_in_its_arguments_fails(engine: Engine)
             assert told(task.error) == told(caught.value)
         assert [t.state for t in graph.tasks] == ["failed", "skipped", "skipped"]
         assert [t.attempt for t in graph.tasks] == [1, 0, 0]
+
+
+class Marked:
+    """An object that tells how many of its kind there are."""
+
+    def __init__(self) -> None:
+        self.inner: list[int] = []
+
+
+def _take(marked: Marked) -> None:
+    pass
+
+
+async def _take_async(marked: Marked) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def _marked_alive() -> int:
+    import gc
+
+    gc.collect()
+    return sum(type(thing).__name__ == "Marked" for thing in gc.get_objects())
+
+
+async def test_what_a_task_was_given_goes_with_it(process_engine: Engine) -> None:
+    """A worker keeps no arguments of tasks that have ended, in no thread of its."""
+    async with process_engine.graph("gone", process_engine.loop(concurrency=2)) as graph:
+        for function in (_take, _take_async, _take):
+            await graph.create_task(function, Marked()).result()
+        assert await graph.create_task(_marked_alive).result() == 0

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from trio_actor_graph import GraphError, WorkerStartError, current_task
+from trio_actor_graph import Coordinator, GraphError, WorkerStartError, current_task
 
 from .board import Board
 from .bodies import echo, hold, told
@@ -138,7 +138,9 @@ async def test_a_failing_setup_fails_the_loops_tasks(engine: Engine) -> None:
                     assert await good.result() == 5
             assert caught.value.message == "4 task(s) of graph 'ill' failed"
             [error] = caught.value.exceptions
-            assert told(error) == ("WorkerStartError", f"worker loop {name!r} cannot start:", None)
+            kind = "SystemExit" if name == "leave_at_start" else "LookupError"
+            first = f"worker loop {name!r} cannot start: {kind}: no database for 0"
+            assert told(error) == ("WorkerStartError", first, None)
             assert str(error).splitlines()[-1].endswith("no database for 0")
             assert "Traceback (most recent call last):" in str(error)
             assert [t.state for t in ill] == ["failed"] * 4
@@ -195,3 +197,41 @@ async def test_a_loop_takes_registered_names(engine: Engine) -> None:
         tasks = [graph.create_task(f) for f in ("where", context, parent)]
         assert [await task.result() for task in tasks] == ["other"] * 3
         assert await graph.create_task("where", worker_loop="default").result() is None
+
+
+async def test_leaving_closes_the_context_of_a_worker_that_is_busy(
+    engine: Engine, board: Board
+) -> None:
+    """Leaving the coordinator with a parent that awaits a child in one slot: contexts are left."""
+
+    async def parent(board: Board) -> None:
+        await current_task().create_task(hold, board, "child").result()
+
+    async def use(coordinator: Coordinator, board: Board) -> None:
+        async with coordinator.open_graph("busy", on_failure="continue") as graph:
+            graph.create_task(parent, board)
+
+    loop = engine.loop(concurrency=1, setup=partial(set_up_managed, board))
+    async with trio.open_nursery() as nursery:
+        async with engine.open(loop) as coordinator:
+            nursery.start_soon(use, coordinator, board)
+            await board.wait_for("child runs")
+        assert board.lines() == ["set up 0", "child runs", "closed 0"]
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["loose", "strict"])
+def test_a_context_of_the_own_process_that_fails_to_close_is_told(strict: bool) -> None:
+    """There is nobody else to tell: its exception comes out of the coordinator, in no group."""
+
+    @asynccontextmanager
+    async def break_at_end(index: int) -> AsyncIterator[int]:
+        yield 1
+        raise LookupError("at the end")
+
+    async def main() -> None:
+        local = Engine("local")
+        async with local.graph("close", local.loop(setup=break_at_end)) as graph:
+            assert await graph.create_task(context).result() == 1
+
+    with pytest.raises(LookupError, match="at the end"):
+        trio.run(main, strict_exception_groups=strict)

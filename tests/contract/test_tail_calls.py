@@ -164,6 +164,27 @@ async def test_a_tail_called_failure_is_told_once(engine: Engine) -> None:
         ]
 
 
+async def test_a_failure_returned_when_it_was_there_already_is_told_once(engine: Engine) -> None:
+    """A child that has failed before it is returned makes no second failure, asked for or not."""
+
+    async def parent() -> Task:
+        child = current_task().create_task(fail, name="child")
+        await child.wait()
+        return child
+
+    async with engine.open() as coordinator:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with coordinator.open_graph("unseen") as graph:
+                outer = graph.create_task(parent, name="outer")
+        text = f"task 'outer' ({outer.uid}) failed: ValueError: no"
+        assert all_told(caught.value.exceptions) == [
+            ("TaskFailed", text, ("ValueError", "no", None))
+        ]
+        async with coordinator.open_graph("seen") as graph:
+            with pytest.raises(TaskFailed):
+                await graph.create_task(parent).result()
+
+
 async def test_cancelling_the_outer_task_ends_it_only(engine: Engine, board: Board) -> None:
     """Cancelling a task that has returned another ends the one that was cancelled."""
     async with engine.graph("outer") as graph:

@@ -960,6 +960,22 @@ def test_what_a_stall_cancels_is_placed_no_more(story):
 # ---- loss of nothing -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_failure_returned_is_the_callers(story, when: str):
+    """What the caller ends as is one failure, whether it came before or after it was returned."""
+    s = story()
+    a, b = s.running("a"), s.running("b")
+    if when == "before":
+        s.fail(b)
+    s.returns(a, b)
+    if when == "after":
+        s.fail(b)
+    assert s.settle() == ["b failed", "a failed", "graph g ended"]
+    assert unseen_failures(s.graph) == [a.record]
+    a.record.is_seen = True
+    assert unseen_failures(s.graph) == []
+
+
 def test_a_failure_is_unseen_until_somebody_looks(story):
     s = story()
     a = s.ended("a", "failed")

@@ -24,11 +24,13 @@ import trio.testing
 
 from trio_actor_graph import (
     Coordinator,
+    InternalError,
     Task,
     TaskCancelled,
     TaskFailed,
     WorkerLoop,
     WorkerLost,
+    WorkerStartError,
     completed,
     current_task,
     open_coordinator,
@@ -691,3 +693,171 @@ async def test_a_stray_cancellation_fails_its_task_only() -> None:
             await graph.create_task(let_out).result()
         assert not isinstance(caught.value, WorkerLost)
         assert await graph.create_task(os.getpid).result() == pid
+
+
+# Ways out of a coordinator whose tasks run in the program's own process
+
+LOCAL = [WorkerLoop("default", processes=0)]
+
+
+async def test_a_cancelled_program_does_not_wait_for_its_slots() -> None:
+    """A parent awaits a child in the only slot when all is cancelled from outside: all ends."""
+
+    async def parent() -> None:
+        await current_task().create_task(trio.sleep_forever).result()
+
+    with trio.fail_after(PROMPT_SECONDS + 5), trio.CancelScope() as scope:
+        async with open_coordinator(LOCAL) as coordinator, coordinator.open_graph() as graph:
+            graph.create_task(parent)
+            while [task.state for task in graph.tasks] != ["running"] * 2:  # noqa: ASYNC110
+                await trio.sleep(0.002)
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert [task.state for task in graph.tasks] == ["cancelled"] * 2
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+async def test_cancelled_from_outside_a_graph_is_left_by_that_alone(processes: int) -> None:
+    """No error of ours is in the way of the cancellation, whatever runs at that moment."""
+    left_by: list[BaseException] = []
+    loops = [WorkerLoop("default", processes=processes)]
+    with trio.fail_after(20), trio.CancelScope() as scope:
+        async with open_coordinator(loops, start="eager") as coordinator:
+            try:
+                async with coordinator.open_graph() as graph:
+                    task = graph.create_task(trio.sleep_forever)
+                    while task.state != "running":  # noqa: ASYNC110
+                        await trio.sleep(0.002)
+                    scope.cancel()
+            except BaseException as error:
+                left_by.append(error)
+                raise
+    assert scope.cancelled_caught
+    assert [type(error) for error in left_by] == [trio.Cancelled]
+    assert task.state == "cancelled"
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+async def test_what_the_body_raises_when_it_is_cancelled_comes_out(processes: int) -> None:
+    """Its cleanup's own error replaces the cancellation, as in any other block."""
+    error = Trouble("from cleaning up")
+    with pytest.raises(Trouble) as caught, trio.CancelScope() as scope:  # noqa: PT012
+        async with open_coordinator([WorkerLoop("default", processes=processes)]):
+            scope.cancel()
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["", "strict groups"])
+def test_ctrl_c_in_a_nursery_of_a_task_of_the_program_ends_it(strict: bool) -> None:
+    """It comes out of that task's nursery as a group, and is Ctrl-C all the same."""
+    ends = []
+
+    async def press() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await trio.sleep_forever()
+
+    async def task() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(press)
+
+    async def main() -> None:
+        async with open_coordinator(LOCAL) as coordinator:
+            async with coordinator.open_graph(on_failure="continue") as graph:
+                graph.create_task(task)
+            ends.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, strict_exception_groups=strict)
+    assert ends == []
+
+
+def test_ctrl_c_waits_until_a_change_is_whole() -> None:
+    """Pressed while the coordinator changes its graphs, it comes out when that has been done."""
+    steps: list[str] = []
+
+    async def main() -> None:
+        async with open_coordinator(LOCAL) as coordinator:
+            real = coordinator._scheduler._assign
+
+            def interrupted(*arguments: Any) -> Any:
+                steps.append("half")
+                signal.raise_signal(signal.SIGINT)
+                steps.append("whole")
+                return real(*arguments)
+
+            coordinator._scheduler._assign = interrupted  # type: ignore[method-assign]
+            async with coordinator.open_graph() as graph:
+                graph.create_task(trio.sleep_forever)
+                await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert steps == ["half", "whole"]
+
+
+# Errors of ours, and of the machine
+
+
+async def test_a_bug_of_ours_is_told_as_one() -> None:
+    """An InternalError while a worker's messages are taken is not the end of that worker."""
+    error = InternalError("a rule was broken")
+
+    def broken(*arguments: Any) -> None:
+        raise error
+
+    with pytest.raises(InternalError) as caught:  # noqa: PT012
+        async with open_coordinator(ONE_WORKER) as coordinator:
+            coordinator._scheduler.on_attempt_succeeded = broken  # type: ignore[method-assign]
+            await run_task(coordinator, os.getpid)
+    assert caught.value is error
+
+
+async def test_processes_that_cannot_be_spawned_fail_their_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After three tries, with what the machine said; other loops go on."""
+    loops = [*ONE_WORKER, WorkerLoop("app", processes=0)]
+    async with open_coordinator(loops) as coordinator:  # noqa: SIM117
+        async with coordinator.open_graph(on_failure="continue") as graph:
+            monkeypatch.setattr(sys, "executable", "/nonexistent")
+            task = graph.create_task(os.getpid)
+            with pytest.raises(WorkerStartError) as caught:
+                await task.result()
+            assert str(caught.value).splitlines()[0] == (
+                "worker loop 'default' cannot start: 3 workers were lost at start: "
+                "FileNotFoundError: [Errno 2] No such file or directory: '/nonexistent'"
+            )
+            assert await graph.create_task(os.getpid, worker_loop="app").result() == os.getpid()
+
+
+async def _open_inside(processes: int) -> object:
+    loops = [WorkerLoop("default", processes=processes)]
+    async with open_coordinator(loops) as coordinator, coordinator.open_graph() as graph:
+        try:
+            return await graph.create_task(sum, [1, 2]).result()
+        except WorkerStartError as error:
+            return str(error).splitlines()[0]
+
+
+def _open_inside_plain(processes: int) -> object:
+    return trio.run(_open_inside, processes)
+
+
+@pytest.mark.parametrize("function", [_open_inside, _open_inside_plain])
+async def test_a_coordinator_inside_a_worker(function: Callable[..., Any]) -> None:
+    """It has loops in the task's own process only, and says so of others."""
+    async with (
+        open_coordinator(ONE_WORKER) as coordinator,
+        coordinator.open_graph(on_failure="continue") as graph,
+    ):
+        assert await graph.create_task(function, 0).result() == 3
+        assert await graph.create_task(function, 1).result() == (
+            "worker loop 'default' cannot start: a coordinator inside a worker cannot start "
+            "processes; give it loops with processes=0, or have the task create its tasks by "
+            "current_task().create_task"
+        )
+        assert await graph.create_task(function, 0).result() == 3

@@ -711,3 +711,83 @@ def test_what_pytest_runs_can_be_a_task_in_any_layout(tmp_path: Path) -> None:
     )
     assert (run.returncode, run.stderr) == (0, ""), run.stdout
     assert "2 passed" in run.stdout
+
+
+CLASSES_OF_MAIN = """
+import trio
+from trio_actor_graph import WorkerLoop, open_coordinator
+
+class Counter:
+    count = 0
+
+class Slots:
+    __slots__ = ("x",)
+    def __init__(self, x):
+        self.x = x
+
+def count_up():
+    Counter.count += 5
+    Counter.added = True
+    return Counter()
+
+def identity(value):
+    return value
+
+async def main():
+    async with open_coordinator([WorkerLoop("default")]) as coordinator:
+        async with coordinator.open_graph() as graph:
+            counter = await graph.create_task(count_up).result()
+            print(type(counter) is Counter, Counter.count, hasattr(Counter, "added"))
+            slots = await graph.create_task(identity, Slots(3)).result()
+            print(type(slots) is Slots, slots.x)
+            nested = Slots(graph.create_task(identity, Slots(4)))
+            nested = await graph.create_task(identity, nested).result()
+            print(type(nested.x) is Slots, nested.x.x)
+
+trio.run(main)
+"""
+
+
+def test_classes_of_main_stay_as_they_are(run_program: Callable[..., Any]) -> None:
+    """What a worker does to its copy of a class is not done to the program's own.
+
+    Objects come back as its instances all the same, those with `__slots__` too.
+    """
+    run = run_program(CLASSES_OF_MAIN)
+    assert (run.stderr, run.stdout) == ("", "True 0 False\nTrue 3\nTrue 4\n")
+
+
+async def test_a_copy_from_one_coordinator_is_a_function_to_another() -> None:
+    """A function that came back as a result can be used, and created in tasks, by the next."""
+
+    def job() -> int:
+        return 7
+
+    def give(function: Callable[[], int]) -> Callable[[], int]:
+        return function
+
+    def relay(function: Callable[[], int]) -> Any:
+        return current_task().create_task(function)
+
+    loops = [WorkerLoop("default", functions=[job])]
+    async with open_coordinator(loops) as first, first.open_graph() as graph:
+        copy = await graph.create_task(give, job).result()
+    async with open_coordinator([WorkerLoop("default")]) as second, second.open_graph() as graph:
+        assert await graph.create_task(relay, copy).result() == 7
+        assert await graph.create_task(copy).result() == 7
+
+
+async def test_a_function_that_only_a_worker_has_fails_in_the_app() -> None:
+    """A task for a loop of the app's own process, which cannot import it, fails alone."""
+
+    def parent() -> None:
+        module = sys.modules["only_here"] = types.ModuleType("only_here")
+        exec("def f(): return 1", module.__dict__)
+        current_task().create_task(module.f, worker_loop="app")
+
+    loops = [WorkerLoop("default"), WorkerLoop("app", processes=0)]
+    async with open_coordinator(loops) as coordinator, coordinator.open_graph() as graph:
+        await graph.create_task(parent).result()
+        with pytest.raises(TaskFailed, match="No module named 'only_here'"):
+            await graph.tasks[1].result()
+        assert await graph.create_task(where, worker_loop="app").result() == os.getpid()

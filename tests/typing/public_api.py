@@ -46,6 +46,14 @@ async def async_tail(url: str) -> Task[str]:
     return current_task().create_task(fetch, url)
 
 
+def sync_recursion(n: int) -> Task[int] | int:
+    return current_task().create_task(sync_recursion, n - 1) if n else 0
+
+
+async def async_recursion(n: int) -> Task[int] | int:
+    return current_task().create_task(async_recursion, n - 1) if n else 0
+
+
 class Counter:
     def count(self, text: str) -> int:
         return len(text)
@@ -74,6 +82,9 @@ async def creating_tasks(graph: TaskGraph) -> None:
     assert_type(graph.create_task(async_tail, "a"), Task[str])
     assert_type(graph.create_task(partial(sync_tail, "a")), Task[int])
     assert_type(await graph.create_task(async_tail, "a").result(), str)
+    assert_type(graph.create_task(sync_recursion, 3), Task[int])
+    assert_type(graph.create_task(async_recursion, 3), Task[int])
+    assert_type(await graph.create_task(async_recursion, 3).result(), int)
     # A task as an argument stands for its result.
     assert_type(graph.create_task(length, graph.create_task(fetch, "a")), Task[int])
 
