@@ -94,10 +94,8 @@ def failure_error(failure: Failure, uid: int, name: str) -> TrioActorGraphError:
             return WorkerLost(text, task_uid=uid, task_name=name)
         case CannotStart(loop, text):
             # What it comes down to stands at the end of a traceback, and is told first.
-            frames, _, error = text.rstrip().rpartition("\n")
-            return WorkerStartError(
-                f"worker loop {loop!r} cannot start: {error}\n{frames}".rstrip()
-            )
+            frames, _, last = text.rstrip().rpartition("\n")
+            return WorkerStartError(f"worker loop {loop!r} cannot start: {last}\n{frames}".rstrip())
         case Refused(message, is_cycle):
             refused = TaskFailed(f"{label} failed: {message}", task_uid=uid, task_name=name)
             refused.__cause__ = CycleError(message) if is_cycle else GraphError(message)

@@ -381,3 +381,20 @@ async def test_cancel_takes_no_one_who_waits_for_one_who_asks(engine: Engine, bo
 async def _fail_at_gate(board: Board, gate: str) -> None:
     await board.pass_gate(gate)
     raise ValueError("no")
+
+
+async def test_a_failure_handled_in_a_task_leaves_the_others_alone(engine: Engine) -> None:
+    """With "cancel", while the graph is being left: who awaits a child's result has seen it."""
+
+    async def parent() -> str:
+        try:
+            await current_task().create_task(fail).result()
+        except TaskFailed:
+            return "handled"
+        return "never"
+
+    async with engine.open() as coordinator:
+        async with coordinator.open_graph("strict", on_failure="cancel") as graph:
+            task = graph.create_task(parent)
+        assert [t.state for t in graph.tasks] == ["succeeded", "failed"]
+        assert task.result_nowait() == "handled"

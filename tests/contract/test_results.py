@@ -300,8 +300,8 @@ def _marked_alive() -> int:
 
 
 async def test_what_a_task_was_given_goes_with_it(process_engine: Engine) -> None:
-    """A worker keeps no arguments of tasks that have ended, in no thread of its."""
+    """No thread of a worker keeps the results that a task got, once that has ended."""
     async with process_engine.graph("gone", process_engine.loop(concurrency=2)) as graph:
         for function in (_take, _take_async, _take):
-            await graph.create_task(function, Marked()).result()
+            await graph.create_task(function, graph.create_task(Marked)).result()
         assert await graph.create_task(_marked_alive).result() == 0

@@ -327,8 +327,8 @@ def test_run_reports_a_loop_that_cannot_start_once(command: RunProgram, pipeline
     assert (run.stderr, run.returncode) == ("", 1)
     assert re.search(
         r"\n3 tasks failed\n"
-        r"  worker loop 'default' cannot start: \(and 2 others the same way\)\n"
-        r"    OSError: no such database\n"
+        r"  worker loop 'default' cannot start: OSError: no such database "
+        r"\(and 2 others the same way\)\n"
         rf"    at {pipeline}/pipeline\.py:\d+ in setup\n$",
         run.stdout,
     )

@@ -101,8 +101,8 @@ def failure_lines(error: BaseException) -> list[str]:
     """An error's text, cut to what fits into a report, and where it was raised."""
     text = str(error.args[0]) if error.args else str(error)
     lines = text.strip().splitlines() or [type(error).__name__]
-    if isinstance(error, WorkerStartError):  # its text is a traceback
-        lines = [lines[0], *lines[-1:]] if len(lines) > 1 else lines
+    if isinstance(error, WorkerStartError):  # the rest is a traceback
+        del lines[1:]
     if len(lines) > TEXT_LINES_MAX:
         lines[TEXT_LINES_MAX - 1 :] = ["..."]
     trace = error.remote_traceback if isinstance(error, TaskFailed) else text
