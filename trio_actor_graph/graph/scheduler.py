@@ -212,17 +212,8 @@ class Scheduler:
         elif path := wait_path(task, returned):
             message = f"{task.label} returned a task that waits on it: {path}"
             self._fail_or_retry(task, Refused(message, is_cycle=True))
-        elif returned.state in TERMINAL:
-            move_task(task, "function returned a task")
-            self._end(task, f"returned task {returned.state}", returned=returned)
         else:
-            move_task(task, "function returned a task")
-            self._touched[task.graph.uid] = task.graph  # what it returned may be stuck already
-            task.attempt = None
-            task.returns = returned
-            if returned.returned_by is None:
-                returned.returned_by = []
-            returned.returned_by.append(task)
+            self._tail_call(task, returned)
 
     def on_attempt_refused(self, attempt_id: int, refusal: Refused) -> None:
         """A running function asked for something wrong; it learns of it by failing at its end."""
@@ -431,6 +422,19 @@ class Scheduler:
             self._end(task, "worker loop cannot start")
         else:
             loop.ready.push(task, task.spec.priority)
+
+    def _tail_call(self, task: TaskRecord, returned: TaskRecord) -> None:
+        """From now on, or at once, a task ends as the one that it returned."""
+        move_task(task, "function returned a task")
+        if returned.returned_by is None:
+            returned.returned_by = []
+        returned.returned_by.append(task)
+        if returned.state in TERMINAL:
+            self._end(task, f"returned task {returned.state}", returned=returned)
+        else:
+            self._touched[task.graph.uid] = task.graph  # what it returned may be stuck already
+            task.attempt = None
+            task.returns = returned
 
     # ---- the end of a task ------------------------------------------------------------------
 
