@@ -52,7 +52,8 @@ from trio_actor_graph.engine.settings import (
 )
 from trio_actor_graph.engine.shared_runtime import ActorRuntimeError, SharedRuntime
 
-with import_noise_ignored():
+# git main logs while it is imported, and trips over that when the program logs everything.
+with import_noise_ignored(), logger_silenced():
     import tractor as _tractor
 
 # tractor publishes no types that fit what it does; everything of it is Any, in this file only.
