@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         InternalError,
         PayloadError,
         ProtocolError,
+        ResultReleased,
+        ResultStoreFull,
         TaskCancelled,
         TaskFailed,
         TaskSkipped,
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
     from trio_actor_graph.handles import TaskGraph
     from trio_actor_graph.loops import WorkerLoop
     from trio_actor_graph.opening import open_coordinator
+    from trio_actor_graph.retries import RetryPolicy, task_defaults
     from trio_actor_graph.statistics import (
         CoordinatorStatistics,
         RunTime,
         WorkerStatistics,
     )
-    from trio_actor_graph.task import Task
+    from trio_actor_graph.task import FailedAttempt, Task
     from trio_actor_graph.worker.context import CurrentTask, PredecessorOutcome, current_task
 
 _MODULES = {
@@ -47,6 +50,8 @@ _MODULES = {
         "InternalError",
         "PayloadError",
         "ProtocolError",
+        "ResultReleased",
+        "ResultStoreFull",
         "TaskCancelled",
         "TaskFailed",
         "TaskSkipped",
@@ -60,7 +65,8 @@ _MODULES = {
     "loops": ("WorkerLoop",),
     "opening": ("open_coordinator",),
     "statistics": ("CoordinatorStatistics", "RunTime", "WorkerStatistics"),
-    "task": ("Task",),
+    "retries": ("RetryPolicy", "task_defaults"),
+    "task": ("FailedAttempt", "Task"),
     "worker.context": ("CurrentTask", "PredecessorOutcome", "current_task"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -71,12 +77,16 @@ __all__ = [
     "CoordinatorStatistics",
     "CurrentTask",
     "CycleError",
+    "FailedAttempt",
     "GraphError",
     "GraphStalled",
     "InternalError",
     "PayloadError",
     "PredecessorOutcome",
     "ProtocolError",
+    "ResultReleased",
+    "ResultStoreFull",
+    "RetryPolicy",
     "RunTime",
     "Task",
     "TaskCancelled",
@@ -93,6 +103,7 @@ __all__ = [
     "current_task",
     "open_coordinator",
     "succeeded",
+    "task_defaults",
 ]
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, Union
+from typing import Any, NamedTuple, TypeAlias, Union
 
+from trio_actor_graph.checks import (
+    INTEGER_MAX,
+    TIMEOUT_SECONDS_MAX,
+    is_duration,
+    is_integer,
+    is_text,
+)
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AnyCondition, Condition, TaskReference, as_condition
-
-INTEGER_MAX: Final = 2**31 - 1
-"""The largest priority and number of retries: far beyond use, and the same on every wire."""
-
-TIMEOUT_SECONDS_MAX: Final = 1e9
-"""The longest time limit, 32 years: anything beyond is a mistake in units."""
+from trio_actor_graph.retries import NO_DEFAULTS, RetryPolicy, TaskDefaults, as_policy
 
 AnyFunction: TypeAlias = Callable[..., Any]
 """A task's function; what it takes and returns is the user's business."""
@@ -34,14 +37,30 @@ class Call(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The keyword arguments of `create_task`, checked."""
+    """The keyword arguments of `create_task`, checked.
+
+    Attributes:
+        retries: None where nothing was said, as for the next.
+        timeout_seconds: infinite where no limit was asked for.
+    """
 
     condition: AnyCondition | None
     name: str | None
     priority: int
-    retries: int
+    retries: RetryPolicy | None
     timeout_seconds: float | None
     worker_loop: str | None
+
+    def filled(self, defaults: TaskDefaults) -> Options:
+        """These, with the function's defaults where nothing was said."""
+        if defaults is NO_DEFAULTS:
+            return self
+        return self._replace(
+            retries=defaults.retries if self.retries is None else self.retries,
+            timeout_seconds=(
+                defaults.timeout_seconds if self.timeout_seconds is None else self.timeout_seconds
+            ),
+        )
 
 
 def take_apart(function: object, args: tuple[object, ...]) -> Call:
@@ -75,7 +94,7 @@ def check_options(
     waits_on: WaitsOn,
     name: str | None,
     priority: int,
-    retries: int,
+    retries: int | RetryPolicy | None,
     timeout_seconds: float | None,
     worker_loop: str | None,
 ) -> Options:
@@ -90,11 +109,7 @@ def check_options(
         raise GraphError(f"priority must be an integer, not {priority!r}")
     if not -INTEGER_MAX - 1 <= priority <= INTEGER_MAX:
         raise GraphError(f"priority must have at most 32 bits: {priority}")
-    if not is_integer(retries) or retries < 0:
-        raise GraphError(f"retries must be an integer from 0, not {retries!r}")
-    if retries > INTEGER_MAX:
-        raise GraphError(f"retries must have at most 32 bits: {retries}")
-    if timeout_seconds is not None and not _is_duration(timeout_seconds):
+    if timeout_seconds not in (None, math.inf) and not is_duration(timeout_seconds):
         raise GraphError(
             f"timeout_seconds must be a positive number, at most {TIMEOUT_SECONDS_MAX:,.0f}, "
             f"not {timeout_seconds!r}"
@@ -106,33 +121,9 @@ def check_options(
         as_condition(waits_on),
         None if name is None else str(name),
         int(priority),
-        int(retries),
+        as_policy(retries),
         None if timeout_seconds is None else float(timeout_seconds),
         None if worker_loop is None else str(worker_loop),
-    )
-
-
-def is_text(value: object) -> TypeGuard[str]:
-    """Whether it is a string that can be sent: lone surrogates have no place in UTF-8."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def is_integer(value: object) -> bool:
-    """Whether it is an integer, and not True or False."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_duration(value: object) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and 0 < value <= TIMEOUT_SECONDS_MAX
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
@@ -19,15 +19,23 @@ import msgspec
 import trio
 
 from trio_actor_graph import messages as msg
-from trio_actor_graph.calls import AnyFunction, Call, Options, is_text, split_method
-from trio_actor_graph.engine.api import Engine
+from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
+from trio_actor_graph.checks import is_integer, is_text
+from trio_actor_graph.engine.api import Engine, EngineOwner
 from trio_actor_graph.engine.local import LocalEngine
 from trio_actor_graph.engine.processes import ProcessEngine
-from trio_actor_graph.errors import CycleError, GraphError, InternalError, PayloadError
+from trio_actor_graph.errors import (
+    CycleError,
+    GraphError,
+    InternalError,
+    PayloadError,
+    ProtocolError,
+    ResultReleased,
+)
 from trio_actor_graph.functions import FunctionEntry, FunctionTable, OwnFunctions
 from trio_actor_graph.graph import commands as do
 from trio_actor_graph.graph.conditions import AnyCondition
-from trio_actor_graph.graph.failures import CannotStart, Refused
+from trio_actor_graph.graph.failures import CannotStart, Refused, WorkerEnd
 from trio_actor_graph.graph.records import (
     AttemptRecord,
     GraphRecord,
@@ -36,11 +44,14 @@ from trio_actor_graph.graph.records import (
     TaskSpec,
     WorkerRecord,
 )
+from trio_actor_graph.graph.retrying import NO_RETRIES
 from trio_actor_graph.graph.scheduler import Scheduler
-from trio_actor_graph.handles import OnFailure, TaskGraph, mark_seen
+from trio_actor_graph.handles import KeepResults, OnFailure, TaskGraph, mark_seen
 from trio_actor_graph.loops import WorkerLoop
 from trio_actor_graph.outcome import TaskOutcome, describe_exception, failure_error
-from trio_actor_graph.payload import encode_call, encode_value
+from trio_actor_graph.payload import encode_value
+from trio_actor_graph.results import ResultStore, default_stored_bytes_max
+from trio_actor_graph.retries import NEVER, defaults_of, encoded_retry_on
 from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
 
 STOP_SECONDS: Final = 2.0
@@ -67,18 +78,24 @@ class TaskCall(msgspec.Struct, frozen=True, gc=False):
 
     function: FunctionEntry
     arguments: bytes
+    retry_on: bytes | None = None
+    embedded: tuple[FunctionEntry, ...] = ()
 
 
 class Coordinator:
     """Made by `open_coordinator`. Opens graphs, and tells what the workers do."""
 
-    def __init__(self, loops: dict[str, WorkerLoop], registered: Mapping[str, AnyFunction]):
+    def __init__(
+        self,
+        loops: dict[str, WorkerLoop],
+        registered: Mapping[str, AnyFunction],
+        make_engine: Callable[[EngineOwner], Engine] = ProcessEngine,
+    ):
         self._functions = FunctionTable(loops, registered, _ids)
         self._scheduler = Scheduler((loop.spec for loop in loops.values()), _worker_ids)
         self._loops = loops
         self._graphs: dict[int, TaskGraph] = {}
         self._run_times = RunTimes()
-        self._defined: dict[int, set[int]] = {}  # functions each worker knows, by worker id
         self._asked: set[tuple[int, int]] = set()  # (attempt id, uid) whose result is awaited
         self._outgoing: dict[int, list[msgspec.Struct]] = {}
         self._wake = trio.Event()
@@ -89,7 +106,7 @@ class Coordinator:
         self._is_closed = False
         self._thread = threading.get_ident()
         setups = {name: loop.setup for name, loop in loops.items()}
-        self._processes = ProcessEngine(self)
+        self._processes = make_engine(self)
         self._local = LocalEngine(self, OwnFunctions(self._functions), setups)
         # Encoded now, so that an unpicklable setup is refused where it was written.
         self._setups = {
@@ -100,13 +117,18 @@ class Coordinator:
         for name, loop in loops.items():
             if loop.processes > 0:
                 for entry in self._functions.assigned_to(name):
-                    self._functions.define(entry)
+                    self._functions.encode(entry)
 
     # ---- what users see ---------------------------------------------------------------------
 
     @asynccontextmanager
     async def open_graph(
-        self, name: str | None = None, *, on_failure: OnFailure = "raise"
+        self,
+        name: str | None = None,
+        *,
+        on_failure: OnFailure = "raise",
+        keep_results: KeepResults = "all",
+        stored_bytes_max: int | None = None,
     ) -> AsyncIterator[TaskGraph]:
         """Open a task graph; leaving it waits for every task, also those born meanwhile.
 
@@ -117,10 +139,13 @@ class Coordinator:
             on_failure: what a failure does that no `completed` condition and no `result()` has
                 seen. "raise": leaving raises an ExceptionGroup of them. "continue": they stay on
                 their tasks. "cancel": the first one cancels graph and body, and then as "raise".
+            keep_results: "all" until the graph and every handle of it are gone; or "needed", which
+                releases a result when no task and no handle can ask for it any more.
+            stored_bytes_max: how many bytes of encoded results it keeps; a task whose result has no
+                room fails with `ResultStoreFull`. By default half of the machine's memory.
 
         Raises:
-            GraphError: the coordinator has been closed, `name` is no string, or `on_failure` is
-                none of these.
+            GraphError: the coordinator has been closed, or an argument is not what it should be.
             GraphStalled: nothing in the graph could go on.
             ExceptionGroup: of `TaskFailed` and `WorkerStartError`, for unseen failures.
         """
@@ -132,9 +157,19 @@ class Coordinator:
             )
         if name is not None and not is_text(name):
             raise GraphError(f"a graph's name must be a string, not {name!r}")
+        if keep_results not in ("all", "needed"):
+            raise GraphError(f"keep_results must be 'all' or 'needed', not {keep_results!r}")
+        if stored_bytes_max is None:
+            stored_bytes_max = default_stored_bytes_max()
+        elif not is_integer(stored_bytes_max) or stored_bytes_max < 0:
+            raise GraphError(
+                f"stored_bytes_max must be an integer from 0, not {stored_bytes_max!r}"
+            )
         uid = next(_ids)
         record = self._scheduler.on_graph_opened(uid, name or f"graph-{uid}")
-        graph = self._graphs[uid] = TaskGraph(self, record, on_failure)
+        results = ResultStore(stored_bytes_max)
+        graph = TaskGraph(self, record, on_failure, results, keep_results)
+        self._graphs[uid] = graph
         try:
             async with graph.opened():
                 yield graph
@@ -142,6 +177,7 @@ class Coordinator:
             self._run_commands()  # what leaving it has led to needs the graph once more
             del self._graphs[uid]
             self._scheduler.on_graph_closed(record)
+            self._forget_functions(uid)
 
     @property
     def graphs(self) -> tuple[TaskGraph, ...]:
@@ -177,6 +213,7 @@ class Coordinator:
             workers=self.workers,
             run_times=self._run_times.rows(),
             stale_reports=self._scheduler.stale_reports,
+            workers_lost=self._scheduler.workers_lost,
         )
 
     # ---- what handles ask for ---------------------------------------------------------------
@@ -184,33 +221,44 @@ class Coordinator:
     @_whole
     def create_task(self, graph: TaskGraph, call: Call, options: Options) -> TaskRecord:
         self._check_open()
-        entry = (
-            self._functions.named(call.function)
-            if isinstance(call.function, str)
-            else self._functions.entry(call.function)
-        )
+        if isinstance(call.function, str):
+            entry = self._functions.named(call.function)
+            options = options.filled(defaults_of(entry.function))
+        else:
+            entry = self._functions.entry(call.function)
         loop = options.worker_loop or entry.loop
         if loop in self._loops and self._loops[loop].processes > 0:
             plain = split_method(call)
             if plain is not call and not isinstance(plain.function, str):
                 call, entry = plain, self._functions.entry(plain.function)
-            self._functions.define(entry)
+            self._functions.encode(entry)
         name = options.name or entry.name
-        arguments, inputs = encode_call(
-            call.args, call.kwargs, f"task {name!r}", self._functions.known_id
+        arguments, inputs, embedded = self._functions.encode_call(call, f"task {name!r}")
+        policy = options.retries or NEVER
+        spec = TaskSpec(
+            name,
+            entry.function_id,
+            loop,
+            options.priority,
+            policy.spec,
+            _limit(options.timeout_seconds),
+            entry.is_async,
         )
-        return self._add_task(graph, next(_ids), entry, name, loop, arguments, inputs, options)
+        task_call = TaskCall(entry, arguments, encoded_retry_on(policy), embedded)
+        task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
+        self.wake()
+        return task
 
     @_whole
     def add_predecessor(self, task: TaskRecord, condition: AnyCondition) -> None:
         self._check_open()
-        self._scheduler.on_predecessor_added(task, condition)
+        self._add_predecessor(task, condition)
         self.wake()
 
     @_whole
-    def cancel_task(self, task: TaskRecord) -> None:
+    def cancel_task(self, task: TaskRecord, *, successors: bool) -> None:
         self._check_open()
-        self._scheduler.on_task_cancelled(task)
+        self._scheduler.on_task_cancelled(task, successors=successors)
         self.wake()
 
     @_whole
@@ -227,110 +275,154 @@ class Coordinator:
 
     @_whole
     def on_messages(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> None:
+        """Take what a worker has sent.
+
+        Raises:
+            ProtocolError: something in it makes no sense; what came before it was taken.
+        """
         now = trio.current_time()
-        for message in messages:
-            self._take_message(worker_id, message, now)
+        try:
+            for message in messages:
+                self._take_message(worker_id, message, now)
+        finally:
+            self._run_commands()
+
+    @_whole
+    def on_worker_lost(self, worker_id: int, end: WorkerEnd) -> None:
+        self._functions.on_worker_lost(worker_id)
+        self._forget_durations()
+        self._scheduler.on_worker_lost(worker_id, end, trio.current_time())
+        self._workers_changed.set()
         self._run_commands()
 
     @_whole
-    def on_worker_lost(self, worker_id: int, how: str, begun: frozenset[int]) -> None:
-        self._defined.pop(worker_id, None)
-        self._scheduler.on_worker_lost(worker_id, how, trio.current_time(), begun)
-        self._workers_changed.set()
-        self._run_commands()
+    def on_worker_worn(self, worker_id: int) -> None:
+        self._scheduler.on_worker_worn(worker_id)
+        self.wake()
 
     def _take_message(self, worker_id: int, message: msgspec.Struct, now: float) -> None:
         scheduler = self._scheduler
         match message:
-            case msg.AttemptSucceeded(attempt_id, value, seconds):
-                attempt = scheduler.attempts.get(attempt_id)
-                task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
-                if task is not None and attempt is not None:
-                    self._graphs[task.graph.uid].results.put(task.uid, value)
-                    self._run_times.add(task.spec.name, attempt.worker, seconds)
-            case msg.AttemptFailed(attempt_id, failure, seconds):
-                attempt = scheduler.attempts.get(attempt_id)
+            case msg.AttemptSucceeded(attempt_id):
+                self._take_result(self._attempt(worker_id, attempt_id), message, now)
+            case msg.AttemptFailed(attempt_id, failure, seconds, is_final):
+                attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
                     self._run_times.add(attempt.task.spec.name, attempt.worker, seconds)
-                scheduler.on_attempt_failed(attempt_id, failure, seconds, now)
+                scheduler.on_attempt_failed(attempt_id, failure, seconds, now, is_final=is_final)
             case msg.AttemptReturnedTask(attempt_id, uid, seconds):
-                scheduler.on_attempt_returned_task(attempt_id, uid, seconds, now)
+                self._attempt(worker_id, attempt_id)
+                self._take_returned_task(attempt_id, uid, seconds, now)
             case msg.CreateTask():
-                self._create_for_attempt(message)
+                self._create_for_attempt(worker_id, message)
             case msg.DefineFunction(function_id):
-                if self._functions.receive(message):
-                    self._defined[worker_id].add(function_id)
+                _require(function_id >> _ID_BITS == worker_id, message)
+                self._functions.receive(worker_id, message)
+            case msg.FunctionsForgotten(function_ids):
+                self._functions.on_forgotten(worker_id, function_ids)
+                self._forget_durations()
             case msg.AwaitTask(attempt_id, uid, is_seen):
+                self._attempt(worker_id, attempt_id)
                 if is_seen:
                     self._asked.add((attempt_id, uid))
                 self._await_for_attempt(attempt_id, uid)
             case msg.StopAwaiting(attempt_id, uid):
+                self._attempt(worker_id, attempt_id)
                 self._asked.discard((attempt_id, uid))
                 scheduler.on_attempt_stopped_awaiting(attempt_id, uid)
-            case msg.AddPredecessor():
-                self._add_predecessor_for_attempt(message)
-            case msg.CancelTask(attempt_id, uid):
-                self._cancel_for_attempt(attempt_id, uid)
+            case msg.AddPredecessor(attempt_id):
+                self._add_predecessor_for_attempt(self._attempt(worker_id, attempt_id), message)
+            case msg.CancelTask(attempt_id, uid, successors):
+                self._cancel_for_attempt(self._attempt(worker_id, attempt_id), uid, successors)
             case msg.AttemptsReturned(attempt_ids):
+                for attempt_id in attempt_ids:
+                    attempt = self._attempt(worker_id, attempt_id)
+                    _require(attempt is None or not attempt.has_awaited, message)
                 scheduler.on_attempts_given_back(worker_id, attempt_ids, now)
             case msg.AttemptStopped(attempt_id):
+                attempt = self._attempt(worker_id, attempt_id)
+                _require(attempt is None or attempt.state == "cancelling", message)
                 scheduler.on_attempt_stopped(attempt_id, now)
             case msg.AttemptOverdue(attempt_id):
+                self._attempt(worker_id, attempt_id)
                 scheduler.on_attempt_overdue(attempt_id, now)
             case msg.WorkerReady():
                 scheduler.on_worker_ready(worker_id, now)
                 self._workers_changed.set()
             case msg.WorkerUnable(text):
+                worker = scheduler.workers.get(worker_id)
+                _require(worker is None or not worker.is_ready, message)
                 scheduler.on_worker_start_failed(worker_id, text)
                 self._processes.kill(worker_id)
             case _:
-                raise InternalError(f"worker {worker_id} sent {message!r}")
+                _require(False, message)
+
+    def _attempt(self, worker_id: int, attempt_id: int) -> AttemptRecord | None:
+        """The attempt that a worker speaks of; None for one of the past.
+
+        Raises:
+            ProtocolError: it was given to another worker.
+        """
+        attempt = self._scheduler.attempts.get(attempt_id)
+        if attempt is not None and attempt.worker.worker_id != worker_id:
+            raise ProtocolError(f"it speaks of an attempt of {attempt.worker.name}")
+        return attempt
+
+    def _take_result(
+        self, attempt: AttemptRecord | None, message: msg.AttemptSucceeded, now: float
+    ) -> None:
+        scheduler = self._scheduler
+        attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
+        if attempt is None:
+            scheduler.on_attempt_succeeded(attempt_id, seconds, now)  # counts what came too late
+            return
+        results = self._graphs[attempt.task.graph.uid].results
+        lack = results.lack_of_room(value)
+        if lack is not None:
+            scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
+            return
+        task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
+        if task is not None:
+            results.put(task.uid, value)
+            self._run_times.add(task.spec.name, attempt.worker, seconds)
+
+    def _take_returned_task(self, attempt_id: int, uid: int, seconds: float, now: float) -> None:
+        attempt = self._scheduler.attempts.get(attempt_id)
+        self._scheduler.on_attempt_returned_task(attempt_id, uid, seconds, now)
+        if attempt is not None and attempt.task.returns is not None:
+            self._graphs[attempt.task.graph.uid].hold(attempt.task.returns)
 
     # ---- what running tasks ask for ---------------------------------------------------------
 
-    def _create_for_attempt(self, message: msg.CreateTask) -> None:
-        attempt = self._scheduler.attempts.get(message.attempt_id)
+    def _create_for_attempt(self, worker_id: int, message: msg.CreateTask) -> None:
+        attempt = self._attempt(worker_id, message.attempt_id)
         if attempt is None or attempt.task.attempt is not attempt:
             return  # nobody wants the creator any more, so nobody wants its children
         graph = self._graphs[attempt.task.graph.uid]
-        options = Options(
-            message.condition,
-            message.name,
-            message.priority,
-            message.retries,
-            message.timeout_seconds,
-            message.worker_loop,
-        )
-        if isinstance(message.function, str):
-            entry = self._functions.named(message.function)
-        else:
-            entry = self._functions.by_id(message.function)
-        loop = message.worker_loop or entry.loop
+        is_new = message.uid not in graph.record.tasks
+        _require(is_new and message.uid >> _ID_BITS == worker_id, message)
+        entry = self._functions.find(message.function)
+        _require(entry is not None, message)
+        assert entry is not None
+        spec, retry_on = _spec_of(message, entry)
+        call = TaskCall(entry, message.arguments, retry_on)
         try:
-            self._add_task(
-                graph,
-                message.uid,
-                entry,
-                message.name,
-                loop,
-                message.arguments,
-                message.inputs,
-                options,
-                message.is_async,
-            )
-        except GraphError as error:
-            spec = TaskSpec(message.name, entry.function_id, loop)
-            self._scheduler.on_task_refused(graph.record, message.uid, spec, str(error))
+            task = self._add_task(graph, message.uid, spec, call, message.inputs, message.condition)
+        except (GraphError, ResultReleased) as error:
+            task = self._scheduler.on_task_refused(graph.record, message.uid, spec, str(error))
+        graph.hold_child(task, attempt.task)
+        self.wake()
 
-    def _add_predecessor_for_attempt(self, message: msg.AddPredecessor) -> None:
-        attempt = self._scheduler.attempts.get(message.attempt_id)
+    def _add_predecessor_for_attempt(
+        self, attempt: AttemptRecord | None, message: msg.AddPredecessor
+    ) -> None:
         if attempt is None or attempt.task.attempt is not attempt:
             return
         task = attempt.task.graph.tasks.get(message.uid)
         try:
             if task is None:
                 raise GraphError(f"task {message.uid} is not in graph {attempt.task.graph.name!r}")
-            self._scheduler.on_predecessor_added(task, message.condition)
+            self._add_predecessor(task, message.condition)
         except GraphError as error:
             refusal = Refused(str(error), isinstance(error, CycleError))
             self._scheduler.on_attempt_refused(message.attempt_id, refusal)
@@ -344,39 +436,32 @@ class Coordinator:
             refused = TaskOutcome(uid, str(uid), "failed", failure=Refused(str(error)))
             self._post(attempt.worker, msg.AwaitedEnded(attempt_id, refused))
 
-    def _cancel_for_attempt(self, attempt_id: int, uid: int) -> None:
-        attempt = self._scheduler.attempts.get(attempt_id)
+    def _cancel_for_attempt(
+        self, attempt: AttemptRecord | None, uid: int, successors: bool
+    ) -> None:
         task = attempt.task.graph.tasks.get(uid) if attempt is not None else None
         if task is not None:
-            self._scheduler.on_task_cancelled(task)
+            self._scheduler.on_task_cancelled(task, successors=successors)
 
     def _add_task(
         self,
         graph: TaskGraph,
         uid: int,
-        entry: FunctionEntry,
-        name: str,
-        loop: str,
-        arguments: bytes,
-        inputs: Iterable[int],
-        options: Options,
-        is_async: bool = False,
+        spec: TaskSpec,
+        call: TaskCall,
+        inputs: Sequence[int],
+        condition: AnyCondition | None,
     ) -> TaskRecord:
-        spec = TaskSpec(
-            name,
-            entry.function_id,
-            loop,
-            options.priority,
-            options.retries,
-            options.timeout_seconds,
-            is_async or entry.is_async,
-        )
-        call = TaskCall(entry, arguments)
-        task = self._scheduler.on_task_created(
-            graph.record, uid, spec, call, inputs, options.condition
-        )
-        self.wake()
+        graph.check_kept(inputs)
+        task = self._scheduler.on_task_created(graph.record, uid, spec, call, inputs, condition)
+        graph.hold(*task.predecessors)
+        self._functions.use(graph.uid, call.function, call.embedded)
         return task
+
+    def _add_predecessor(self, task: TaskRecord, condition: AnyCondition) -> None:
+        before = set(task.predecessors)
+        self._scheduler.on_predecessor_added(task, condition)
+        self._graphs[task.graph.uid].hold(*(p for p in task.predecessors if p not in before))
 
     # ---- the coordinator's task -------------------------------------------------------------
 
@@ -456,6 +541,8 @@ class Coordinator:
                 self.wake()
             case do.KillWorker(worker):
                 self._engine(worker.loop).kill(worker.worker_id)
+            case do.RetireWorker(worker):
+                self._engine(worker.loop).retire(worker.worker_id)
             case do.LoopFailed():
                 self._workers_changed.set()
 
@@ -464,10 +551,10 @@ class Coordinator:
         call = task.call
         assert isinstance(call, TaskCall)
         entry = call.function
-        known = self._defined[attempt.worker.worker_id]
-        if entry.function_id not in known and not attempt.worker.loop.is_local:
-            known.add(entry.function_id)
-            self._post(attempt.worker, self._functions.define(entry))
+        if not attempt.worker.loop.is_local:
+            worker_id = attempt.worker.worker_id
+            for definition in self._functions.definitions(worker_id, entry, call.embedded):
+                self._post(attempt.worker, definition)
         outcome = self._graphs[task.graph.uid].results.outcome
         spec = task.spec
         self._post(
@@ -481,6 +568,7 @@ class Coordinator:
                 spec.priority,
                 spec.timeout_seconds,
                 call.arguments,
+                call.retry_on,
                 tuple(map(outcome, task.predecessors)),
             ),
         )
@@ -517,7 +605,7 @@ class Coordinator:
     def _start_worker(self, worker: WorkerRecord) -> None:
         loop = worker.loop.name
         entries = [] if worker.loop.is_local else self._functions.assigned_to(loop)
-        self._defined[worker.worker_id] = {entry.function_id for entry in entries}
+        definitions = self._functions.on_worker_started(worker.worker_id, entries)
         self._engine(worker.loop).start(
             msg.StartUp(
                 coordinator_id=self._functions.coordinator_id,
@@ -526,13 +614,30 @@ class Coordinator:
                 loop=loop,
                 slots=worker.slots,
                 first_id=worker.worker_id << _ID_BITS,
-                begun_path="",  # the engine knows where
+                begun_path="",  # the engine knows where, and how often a heart is to beat
+                heartbeat_seconds=None,
                 setup=self._setups.get(loop),
-                functions=tuple(self._functions.define(entry) for entry in entries),
+                functions=definitions,
                 registered=self._functions.registered_names,
                 loops=frozenset(self._loops),
-            )
+            ),
+            self._loops[loop].limits,
         )
+
+    def _forget_functions(self, closed_graph: int) -> None:
+        """Have the workers forget the functions that no open graph uses any more."""
+        workers = self._scheduler.workers
+        local = [w.worker_id for w in workers.values() if w.loop.is_local and w.is_ready]
+        asked = self._functions.on_graph_closed(closed_graph, local)
+        for worker_id, numbers in asked.items():
+            if worker_id in workers:
+                self._post(workers[worker_id], msg.ForgetFunctions(tuple(numbers)))
+        self._forget_durations()
+        self.wake()
+
+    def _forget_durations(self) -> None:
+        for kind in self._functions.take_forgotten():
+            self._scheduler.durations.forget(kind)
 
     def _engine(self, loop: LoopRecord) -> Engine:
         return self._local if loop.is_local else self._processes
@@ -599,3 +704,37 @@ class Coordinator:
         self._run_commands()
         for drained in self._draining.values():
             drained.set()
+
+
+def _spec_of(message: msg.CreateTask, entry: FunctionEntry) -> tuple[TaskSpec, bytes | None]:
+    """How a task that a worker creates is scheduled, and which of its exceptions are retried.
+
+    A worker that names a registered function does not know its defaults.
+    """
+    retry, retry_on, limit = message.retries, message.retry_on, message.timeout_seconds
+    if isinstance(message.function, str):
+        defaults = defaults_of(entry.function)
+        if retry is None and defaults.retries is not None:
+            retry, retry_on = defaults.retries.spec, encoded_retry_on(defaults.retries)
+        if limit is None:
+            limit = defaults.timeout_seconds
+    spec = TaskSpec(
+        message.name,
+        entry.function_id,
+        message.worker_loop or entry.loop,
+        message.priority,
+        retry or NO_RETRIES,
+        _limit(limit),
+        message.is_async or entry.is_async,
+    )
+    return spec, retry_on
+
+
+def _limit(timeout_seconds: float | None) -> float | None:
+    """The time limit for the core, in which infinity is none."""
+    return None if timeout_seconds == math.inf else timeout_seconds
+
+
+def _require(makes_sense: bool, message: msgspec.Struct) -> None:
+    if not makes_sense:
+        raise ProtocolError(f"what it sent makes no sense here: {message!r:.200}")

@@ -6,9 +6,11 @@ TrioActorGraphError
 ├── GraphStalled           the caller: a graph in which nothing can run any more
 ├── TaskFailed             the task: its function raised
 │   ├── TaskTimeout        the task: it ran longer than `timeout_seconds`
+│   ├── ResultStoreFull    the graph: the results it keeps have no room for one more
 │   └── WorkerLost         the machinery: its process died under it, too often
 ├── TaskSkipped            a task before it: its scheduling condition can no longer hold
 ├── TaskCancelled          whoever cancelled it
+├── ResultReleased         the caller: the result is no longer kept
 ├── WorkerStartError       the worker loop: its import or `setup` failed
 ├── PayloadError           the value: it cannot travel between processes
 ├── ProtocolError          the peer: what came over a link is not a frame of messages
@@ -63,13 +65,8 @@ class TaskFailed(TrioActorGraphError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _task_failed, (
-            type(self),
-            self.args[0],
-            self.task_uid,
-            self.task_name,
-            self.remote_traceback,
-        )
+        made_from = (type(self), self.args[0], self.task_uid, self.task_name, self.remote_traceback)
+        return _task_failed, made_from, dict(vars(self))
 
     def __str__(self) -> str:
         message = str(self.args[0])
@@ -89,11 +86,34 @@ class TaskTimeout(TaskFailed):
     """A task ran longer than its `timeout_seconds` and was stopped."""
 
 
+class ResultStoreFull(TaskFailed):
+    """The task's result had no room in its graph's store; the message gives the bytes.
+
+    Raise `stored_bytes_max` of `open_graph`, or have it release what is no longer needed by
+    `keep_results="needed"`.
+    """
+
+
 class WorkerLost(TaskFailed):
     """The processes that ran a task died under it as often as is allowed.
 
-    The message gives the last one's pid and how it ended. The task may have had side effects.
+    The message tells of the last one. The task may have had side effects.
+
+    Attributes:
+        pid: the last worker's process; None if that is not known.
+        exit_status: its exit status; negative: the signal that ended it; None if not known.
+        attempts: how many attempts the task had in all.
+        stderr: the last lines that this process wrote to stderr.
     """
+
+    pid: int | None = None
+    exit_status: int | None = None
+    attempts: int = 0
+    stderr: str = ""
+
+
+class ResultReleased(TrioActorGraphError):
+    """The result is no longer kept: the graph keeps what is needed, and nobody could ask for it."""
 
 
 class TaskSkipped(TrioActorGraphError):

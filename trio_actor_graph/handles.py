@@ -6,8 +6,8 @@ Handles decide nothing. They ask the coordinator, read the core's records, and w
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakSet
 
@@ -17,22 +17,27 @@ from trio_actor_graph.calls import Call, Options, WaitsOn
 from trio_actor_graph.errors import (
     GraphError,
     GraphStalled,
+    ResultReleased,
     TaskCancelled,
+    TaskFailed,
     TaskSkipped,
     TrioActorGraphError,
 )
 from trio_actor_graph.graph.conditions import TaskReference, as_condition
-from trio_actor_graph.graph.records import GraphRecord, TaskRecord
+from trio_actor_graph.graph.failures import WorkerEnd
+from trio_actor_graph.graph.records import EndedAttempt, GraphRecord, TaskRecord
 from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.graph.stories import explain, is_failure_seen, skip_cause, unseen_failures
-from trio_actor_graph.outcome import outcome_error
+from trio_actor_graph.needs import Needs
+from trio_actor_graph.outcome import failure_error, outcome_error, worker_lost
 from trio_actor_graph.results import ResultStore
-from trio_actor_graph.task import R_co, Task, TaskCreator
+from trio_actor_graph.task import FailedAttempt, R_co, Task, TaskCreator
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
 
 OnFailure = Literal["raise", "continue", "cancel"]
+KeepResults = Literal["all", "needed"]
 
 DRAIN_SECONDS: Final = 0.6
 """How long leaving a cancelled graph waits for what still runs: twice the grace period of a plain
@@ -42,7 +47,14 @@ function, after which its process is killed. What runs longer is stopped behind 
 class TaskGraph(TaskCreator):
     """A graph of tasks, made by `Coordinator.open_graph`."""
 
-    def __init__(self, coordinator: Coordinator, record: GraphRecord, on_failure: OnFailure):
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        record: GraphRecord,
+        on_failure: OnFailure,
+        results: ResultStore,
+        keep_results: KeepResults,
+    ):
         self._coordinator = coordinator
         self._on_failure = on_failure
         self._is_closed = False
@@ -54,7 +66,10 @@ class TaskGraph(TaskCreator):
         self._asking: Counter[TaskRecord] = Counter()  # calls of `result` under way
         self._watchers: WeakSet[_Watcher] = WeakSet()
         self.record = record
-        self.results = ResultStore()
+        self.results = results
+        self._needs = Needs(results.release) if keep_results == "needed" else None
+        self._dropped: deque[TaskRecord] = deque()  # whose handles are gone; from any thread
+        self._token = trio.lowlevel.current_trio_token()
 
     @property
     def name(self) -> str:
@@ -69,7 +84,13 @@ class TaskGraph(TaskCreator):
     @property
     def tasks(self) -> tuple[Task[Any], ...]:
         """Its tasks in the order of their creation, also those that tasks created."""
-        return tuple(OwnedTask(self, task) for task in self.record.tasks.values())
+        return tuple(map(self.handle, self.record.tasks.values()))
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes of encoded results it keeps now."""
+        self._drop_needs()
+        return self.results.stored_bytes
 
     def counts(self) -> dict[TaskState, int]:
         """How many tasks there are in each state."""
@@ -167,9 +188,48 @@ class TaskGraph(TaskCreator):
             return GraphStalled(self._stall_story)
         return outcome_error(self.results.outcome(task)) if task.is_ended else None
 
-    def cancel_task(self, task: TaskRecord) -> None:
+    def cancel_task(self, task: TaskRecord, *, successors: bool) -> None:
         if not self._is_closed:
-            self._coordinator.cancel_task(task)
+            self._coordinator.cancel_task(task, successors=successors)
+
+    def handle(self, task: TaskRecord) -> OwnedTask[Any]:
+        """A handle of a task; where results are kept as needed, it is a reason to keep one."""
+        if self._needs is None:
+            return OwnedTask(self, task)
+        self._needs.hold(task)
+        return _CountedTask(self, task)
+
+    def forget_handle(self, task: TaskRecord) -> None:
+        """A handle is gone; called in whatever thread its last reference went."""
+        self._dropped.append(task)
+        with suppress(trio.RunFinishedError):  # the program is over
+            self._token.run_sync_soon(self._drop_needs, idempotent=True)
+
+    def hold(self, *tasks: TaskRecord) -> None:
+        """These are inputs of a task, or what one ends as."""
+        if self._needs is not None:
+            self._needs.hold_all(tasks)
+
+    def hold_child(self, task: TaskRecord, creator: TaskRecord) -> None:
+        """A running task has created one."""
+        if self._needs is not None:
+            self._needs.hold_child(task, creator)
+
+    def check_kept(self, inputs: Iterable[int]) -> None:
+        """Refuse a new task that needs a result which is no longer there.
+
+        Raises:
+            ResultReleased: one of the inputs has been released.
+        """
+        if self._needs is not None:
+            for uid in inputs:
+                task = self.record.tasks.get(uid)
+                if task is not None and self.results.is_released(task):
+                    raise ResultReleased(f"the result of {task.label} has been released")
+
+    def _drop_needs(self) -> None:
+        while self._needs is not None and self._dropped:
+            self._needs.drop(self._dropped.popleft())
 
     def on_task_ended(self, task: TaskRecord) -> None:
         event = self._waiting.pop(task, None)
@@ -177,6 +237,9 @@ class TaskGraph(TaskCreator):
             event.set()
         for watcher in self._watchers:
             watcher.tell(task)
+        if self._needs is not None:  # only now, because a watcher may ask for its result
+            self._drop_needs()
+            self._needs.on_ended(task)
 
     def on_ended(self) -> None:
         ended, self._ended = self._ended, trio.Event()
@@ -196,7 +259,8 @@ class TaskGraph(TaskCreator):
 
     def _create(self, call: Call, options: Options) -> Task[Any]:
         self._check_open()
-        return OwnedTask(self, self._coordinator.create_task(self, call, options))
+        self._drop_needs()
+        return self.handle(self._coordinator.create_task(self, call, options))
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -254,12 +318,12 @@ class OwnedTask(Task[R_co]):
 
     @property
     def predecessors(self) -> tuple[Task[Any], ...]:
-        return tuple(OwnedTask(self._graph, task) for task in self._record.predecessors)
+        return tuple(map(self._graph.handle, self._record.predecessors))
 
     @property
     def successors(self) -> tuple[Task[Any], ...]:
         successors = dict.fromkeys(gate.task for gate in self._record.successors)
-        return tuple(OwnedTask(self._graph, task) for task in successors)
+        return tuple(map(self._graph.handle, successors))
 
     async def result(self) -> R_co:
         if self._record.is_ended:
@@ -282,8 +346,12 @@ class OwnedTask(Task[R_co]):
         value: R_co = self._graph.results.value(record)
         return value
 
-    def cancel(self) -> None:
-        self._graph.cancel_task(self._record)
+    def cancel(self, *, successors: bool = False) -> None:
+        self._graph.cancel_task(self._record, successors=successors)
+
+    @property
+    def failed_attempts(self) -> tuple[FailedAttempt, ...]:
+        return tuple(_failed_attempt(self._record, ended) for ended in self._record.history or ())
 
     def explain(self) -> str:
         return explain(self._record)
@@ -295,19 +363,29 @@ class OwnedTask(Task[R_co]):
         return self._record.uid
 
 
+class _CountedTask(OwnedTask[R_co]):
+    """A handle whose end is told, so that its result need not be kept for it any more."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self._graph.forget_handle(self._record)
+
+
 class _Watcher:
     """One reader of `as_completed`. It may be left at any time, and is then forgotten."""
 
     def __init__(self, graph: TaskGraph):
         self._graph = graph
-        self._ended = deque(task for task in graph.record.tasks.values() if task.is_ended)
-        self._known = set(self._ended)
+        ended = [task for task in graph.record.tasks.values() if task.is_ended]
+        self._ended = deque(map(graph.handle, ended))
+        self._known = set(ended)
         self._event = trio.Event()
 
     def tell(self, task: TaskRecord) -> None:
         if task not in self._known:
             self._known.add(task)
-            self._ended.append(task)
+            self._ended.append(self._graph.handle(task))
             self._event.set()
 
     def __aiter__(self) -> _Watcher:
@@ -320,7 +398,7 @@ class _Watcher:
                 raise StopAsyncIteration
             self._event = trio.Event()
             await self._event.wait()
-        return OwnedTask(self._graph, self._ended.popleft())
+        return self._ended.popleft()
 
 
 def mark_seen(task: TaskRecord) -> None:
@@ -329,3 +407,14 @@ def mark_seen(task: TaskRecord) -> None:
     cause = skip_cause(task)
     if cause is not None:
         cause.is_seen = True
+
+
+def _failed_attempt(task: TaskRecord, ended: EndedAttempt) -> FailedAttempt:
+    uid, name = task.uid, task.spec.name
+    if isinstance(ended.failure, WorkerEnd):
+        text = f"attempt {ended.number} of {task.label} was lost: {ended.failure.how}"
+        error: TrioActorGraphError = worker_lost(text, ended.failure, ended.number, uid, name)
+    else:
+        error = failure_error(ended.failure, uid, name)
+    assert isinstance(error, TaskFailed)
+    return FailedAttempt(ended.number, ended.attempt_id, ended.worker, error)

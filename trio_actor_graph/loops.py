@@ -7,9 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from trio_actor_graph.calls import AnyFunction, function_name, is_integer, is_text
+from trio_actor_graph.calls import AnyFunction, function_name
+from trio_actor_graph.checks import is_duration, is_integer, is_text
+from trio_actor_graph.engine.api import WorkerLimits
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.records import LoopSpec
+
+HEARTBEAT_TIMEOUT_SECONDS: Final = 30.0
+"""How long a worker may be silent: longer than C code usually holds the interpreter, and shorter
+than people wait before they look for what hangs."""
 
 DEFAULT_LOOP: Final = "default"
 """The loop of all functions that are assigned to no other."""
@@ -29,6 +35,13 @@ class WorkerLoop:
         setup: `setup(worker_index)` is run once in each process, before its first task: a function,
             a coroutine function, or one that returns an async context manager, which is left when
             the worker stops. What it returns or yields is `current_task().worker_context`.
+        heartbeat_timeout_seconds: how long a process may give no sign of life before it is killed
+            and replaced: it is stopped, or C code, or an async function that does not await, holds
+            its interpreter. None for ever.
+        memory_bytes_soft_max: resident memory of a process above which it gets no more tasks, and
+            is replaced once it holds none.
+        memory_bytes_hard_max: resident memory of a process above which it is killed, as a loss.
+        tasks_max: how many tasks a process is given until it is replaced.
 
     Raises:
         GraphError: a value of the wrong type or out of range.
@@ -39,6 +52,10 @@ class WorkerLoop:
     processes: int = 1
     functions: Iterable[AnyFunction | str] = ()
     setup: Callable[[int], Any] | None = None
+    heartbeat_timeout_seconds: float | None = HEARTBEAT_TIMEOUT_SECONDS
+    memory_bytes_soft_max: int | None = None
+    memory_bytes_hard_max: int | None = None
+    tasks_max: int | None = None
 
     def __post_init__(self) -> None:
         if not is_text(self.name) or not self.name:
@@ -62,6 +79,22 @@ class WorkerLoop:
             raise GraphError(f"{where}: functions must be an iterable, not {self.functions!r}")
         if self.setup is not None and not callable(self.setup):
             raise GraphError(f"{where}: setup must be a function, not {self.setup!r}")
+        if (
+            not is_duration(self.heartbeat_timeout_seconds)
+            and self.heartbeat_timeout_seconds is not None
+        ):
+            raise GraphError(
+                f"{where}: heartbeat_timeout_seconds must be a positive number or None, "
+                f"not {self.heartbeat_timeout_seconds!r}"
+            )
+        for limit in ("memory_bytes_soft_max", "memory_bytes_hard_max", "tasks_max"):
+            value = getattr(self, limit)
+            if value is None:
+                continue
+            if not is_integer(value) or value < 1:
+                raise GraphError(f"{where}: {limit} must be an integer from 1, not {value!r}")
+            if self.processes == 0:
+                raise GraphError(f"{where}: {limit} needs processes that can be replaced")
         # Exactly these types: what travels has no room for subclasses, such as numpy's.
         object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "functions", tuple(self.functions))
@@ -73,7 +106,14 @@ class WorkerLoop:
         concurrency = self.concurrency or workers
         each, more = divmod(concurrency, workers)
         slots = tuple(each + (index < more) for index in range(workers))
-        return LoopSpec(self.name, slots, is_local=self.processes == 0)
+        return LoopSpec(self.name, slots, is_local=self.processes == 0, tasks_max=self.tasks_max)
+
+    @property
+    def limits(self) -> WorkerLimits:
+        """What the engine has to watch in each of its workers."""
+        return WorkerLimits(
+            self.heartbeat_timeout_seconds, self.memory_bytes_soft_max, self.memory_bytes_hard_max
+        )
 
 
 def as_worker_loops(

@@ -13,6 +13,7 @@ import msgspec
 
 from trio_actor_graph.graph.conditions import AnyCondition
 from trio_actor_graph.graph.failures import Raised, TimedOut
+from trio_actor_graph.graph.retrying import RetrySpec
 from trio_actor_graph.outcome import TaskOutcome
 
 # ---- both ways -----------------------------------------------------------------------------------
@@ -39,6 +40,7 @@ class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
     Attributes:
         first_id: tasks and functions that this worker makes are numbered from here.
         begun_path: the file in which it notes what it runs; see `begun.py`.
+        heartbeat_seconds: how often it notes there that it is alive; None for never.
         setup: the encoded `setup` function of the loop, if it has one.
         functions: the loop's own functions, loaded before the worker counts as ready.
         registered: the functions that tasks may name by string.
@@ -52,6 +54,7 @@ class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
     slots: int
     first_id: int
     begun_path: str
+    heartbeat_seconds: float | None
     setup: bytes | None
     functions: tuple[DefineFunction, ...]
     registered: frozenset[str]
@@ -59,7 +62,13 @@ class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
 
 
 class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False):
-    """Run a task. `attempt_number` counts its attempts from 1."""
+    """Run a task.
+
+    Attributes:
+        attempt_number: counts its attempts from 1.
+        retry_on: the encoded exception types or predicate that say which exceptions are retried;
+            None for all.
+    """
 
     attempt_id: int
     uid: int
@@ -69,6 +78,7 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False)
     priority: int
     timeout_seconds: float | None
     arguments: bytes
+    retry_on: bytes | None
     predecessors: tuple[TaskOutcome, ...]
 
 
@@ -92,7 +102,19 @@ class AwaitedEnded(msgspec.Struct, frozen=True, tag=14, array_like=True, gc=Fals
 
 
 class StopWorker(msgspec.Struct, frozen=True, tag=15, array_like=True):
-    """Close the worker's context and exit; nothing more will be sent."""
+    """Close the worker's context and exit; nothing more will be sent.
+
+    Attributes:
+        grace_seconds: how long plain functions that still run are waited for.
+    """
+
+    grace_seconds: float = 0.0
+
+
+class ForgetFunctions(msgspec.Struct, frozen=True, tag=16, array_like=True, gc=False):
+    """No open graph uses these functions; answered by `FunctionsForgotten`."""
+
+    function_ids: tuple[int, ...]
 
 
 # ---- worker to coordinator -----------------------------------------------------------------------
@@ -119,11 +141,16 @@ class AttemptSucceeded(msgspec.Struct, frozen=True, tag=22, array_like=True, gc=
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, tag=23, array_like=True, gc=False):
-    """A function raised, or ran into its time limit."""
+    """A function raised, or ran into its time limit.
+
+    Attributes:
+        is_final: the task's `retry_on` does not want this exception retried.
+    """
 
     attempt_id: int
     failure: Raised | TimedOut
     seconds: float
+    is_final: bool = False
 
 
 class AttemptReturnedTask(msgspec.Struct, frozen=True, tag=24, array_like=True, gc=False):
@@ -169,9 +196,10 @@ class CreateTask(msgspec.Struct, frozen=True, tag=28, array_like=True, gc=False)
     inputs: tuple[int, ...]
     condition: AnyCondition | None
     priority: int
-    retries: int
+    retries: RetrySpec | None
     timeout_seconds: float | None
     worker_loop: str | None
+    retry_on: bytes | None = None
 
 
 class AddPredecessor(msgspec.Struct, frozen=True, tag=29, array_like=True, gc=False):
@@ -183,10 +211,11 @@ class AddPredecessor(msgspec.Struct, frozen=True, tag=29, array_like=True, gc=Fa
 
 
 class CancelTask(msgspec.Struct, frozen=True, tag=30, array_like=True, gc=False):
-    """A running attempt cancels a task of its graph."""
+    """A running attempt cancels a task of its graph, and perhaps all that waits on it."""
 
     attempt_id: int
     uid: int
+    successors: bool = False
 
 
 class AwaitTask(msgspec.Struct, frozen=True, tag=31, array_like=True, gc=False):
@@ -208,6 +237,16 @@ class StopAwaiting(msgspec.Struct, frozen=True, tag=32, array_like=True, gc=Fals
     uid: int
 
 
+class WorkerStopping(msgspec.Struct, frozen=True, tag=33, array_like=True):
+    """The worker has heard `StopWorker` and closes what it opened."""
+
+
+class FunctionsForgotten(msgspec.Struct, frozen=True, tag=34, array_like=True, gc=False):
+    """The worker has forgotten these functions, and will not name them again."""
+
+    function_ids: tuple[int, ...]
+
+
 ToWorker: TypeAlias = (
     DefineFunction
     | StartUp
@@ -216,6 +255,7 @@ ToWorker: TypeAlias = (
     | ReturnAttempts
     | AwaitedEnded
     | StopWorker
+    | ForgetFunctions
 )
 FromWorker: TypeAlias = (
     DefineFunction
@@ -232,4 +272,6 @@ FromWorker: TypeAlias = (
     | CancelTask
     | AwaitTask
     | StopAwaiting
+    | WorkerStopping
+    | FunctionsForgotten
 )

@@ -9,6 +9,7 @@ import msgspec
 from trio_actor_graph.errors import (
     CycleError,
     GraphError,
+    ResultStoreFull,
     TaskCancelled,
     TaskFailed,
     TaskSkipped,
@@ -23,7 +24,9 @@ from trio_actor_graph.graph.failures import (
     LostTooOften,
     Raised,
     Refused,
+    StoreFull,
     TimedOut,
+    WorkerEnd,
 )
 from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.payload import decode_value, encode_value
@@ -39,6 +42,7 @@ class TaskOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
         value: its encoded result, if it succeeded.
         failure: why it failed.
         cause: for a skipped task, how the task at the root of that ended.
+        is_released: it succeeded, and its result is no longer kept.
     """
 
     uid: int
@@ -47,6 +51,7 @@ class TaskOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     value: bytes | None = None
     failure: Failure | None = None
     cause: TaskOutcome | None = None
+    is_released: bool = False
 
 
 def outcome_error(outcome: TaskOutcome) -> TrioActorGraphError | None:
@@ -89,9 +94,9 @@ def failure_error(failure: Failure, uid: int, name: str) -> TrioActorGraphError:
         case TimedOut(seconds):
             text = f"{label} ran longer than its timeout of {seconds:g} s and was stopped"
             return TaskTimeout(text, task_uid=uid, task_name=name)
-        case LostTooOften(losses, how):
-            text = f"{label} was running on {losses} workers that died, the last one: {how}"
-            return WorkerLost(text, task_uid=uid, task_name=name)
+        case LostTooOften(losses, attempts, end):
+            text = f"{label} was running on {losses} workers that died, the last one: {end.how}"
+            return worker_lost(text, end, attempts, uid, name)
         case CannotStart(loop, text):
             # What it comes down to stands at the end of a traceback, and is told first.
             frames, _, last = text.rstrip().rpartition("\n")
@@ -100,6 +105,22 @@ def failure_error(failure: Failure, uid: int, name: str) -> TrioActorGraphError:
             refused = TaskFailed(f"{label} failed: {message}", task_uid=uid, task_name=name)
             refused.__cause__ = CycleError(message) if is_cycle else GraphError(message)
             return refused
+        case StoreFull(size, stored, limit):
+            text = (
+                f"{label}: its result of {size:,} bytes has no room: its graph keeps {stored:,} of "
+                f"at most {limit:,} bytes (stored_bytes_max)"
+            )
+            return ResultStoreFull(text, task_uid=uid, task_name=name)
+
+
+def worker_lost(text: str, end: WorkerEnd, attempts: int, uid: int, name: str) -> WorkerLost:
+    """The error that tells how a worker ended."""
+    if end.stderr:
+        text += f"\nIts last lines on stderr:\n{end.stderr.rstrip()}"
+    error = WorkerLost(text, task_uid=uid, task_name=name)
+    error.pid, error.exit_status = end.pid, end.status
+    error.attempts, error.stderr = attempts, end.stderr
+    return error
 
 
 def rebuild(failure: Raised) -> BaseException | None:

@@ -2,41 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import os
+from typing import Any, Final, cast
 
-from trio_actor_graph.errors import PayloadError
-from trio_actor_graph.graph.failures import Failure
+from trio_actor_graph.errors import PayloadError, ResultReleased
+from trio_actor_graph.graph.failures import Failure, StoreFull
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.stories import skip_cause
 from trio_actor_graph.outcome import TaskOutcome
 from trio_actor_graph.payload import decode_value
 
+STORED_MEMORY_PART: Final = 0.5
+"""Which part of the machine's memory the results of one graph may take by default: beyond it the
+machine would soon swap or kill, which helps nobody to find the cause."""
+
+
+def default_stored_bytes_max() -> int:
+    """How many bytes of results a graph keeps at most if nothing is said."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(memory * STORED_MEMORY_PART)
+
 
 class ResultStore:
-    """Results by task uid. It lives as long as its graph or a handle of one of its tasks."""
+    """Results by task uid. It lives as long as its graph or a handle of one of its tasks.
 
-    __slots__ = ("_decoded", "_encoded")
+    Args:
+        bytes_max: how many bytes of encoded results it takes.
 
-    def __init__(self) -> None:
+    Attributes:
+        stored_bytes: how many it holds now.
+        released: how many results it has let go.
+    """
+
+    __slots__ = ("_bytes_max", "_decoded", "_encoded", "released", "stored_bytes")
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
         self._encoded: dict[int, bytes] = {}
         self._decoded: dict[int, Any] = {}
+        self.stored_bytes = 0
+        self.released = 0
+
+    def lack_of_room(self, encoded: bytes) -> StoreFull | None:
+        """Why a result cannot be kept; None if it can."""
+        if self.stored_bytes + len(encoded) <= self._bytes_max:
+            return None
+        return StoreFull(len(encoded), self.stored_bytes, self._bytes_max)
 
     def put(self, uid: int, encoded: bytes) -> None:
         """Keep a result. Exactly once per task: a second one would be a bug of the scheduler."""
         assert uid not in self._encoded
         self._encoded[uid] = encoded
+        self.stored_bytes += len(encoded)
+
+    def release(self, task: TaskRecord) -> None:
+        """Let go the result of a task, if it has one of its own."""
+        encoded = self._encoded.pop(task.uid, None)
+        if encoded is not None:
+            self._decoded.pop(task.uid, None)
+            self.stored_bytes -= len(encoded)
+            self.released += 1
+
+    def is_released(self, task: TaskRecord) -> bool:
+        """Whether the task has succeeded and its result is no longer here."""
+        return task.state == "succeeded" and _holder(task).uid not in self._encoded
 
     def value(self, task: TaskRecord) -> Any:  # whatever the function returned
         """The result of a succeeded task; the same object at each call.
 
         Raises:
             PayloadError: it cannot be decoded in this process.
+            ResultReleased: it is no longer kept.
         """
         uid = _holder(task).uid
         try:
             return self._decoded[uid]
         except KeyError:
             pass
+        if uid not in self._encoded:
+            raise ResultReleased(
+                f"the result of {task.label} has been released: its graph was opened with "
+                "keep_results='needed', and nothing could ask for it any more"
+            )
         try:
             value = decode_value(self._encoded[uid])
         except Exception as error:
@@ -50,7 +97,8 @@ class ResultStore:
         """How a task has ended, or that it has not."""
         uid, name, state = task.uid, task.spec.name, task.state
         if state == "succeeded":
-            return TaskOutcome(uid, name, state, self._encoded[_holder(task).uid])
+            value = self._encoded.get(_holder(task).uid)
+            return TaskOutcome(uid, name, state, value, is_released=value is None)
         if state == "failed":
             return TaskOutcome(uid, name, state, failure=_failure(task))
         cause = skip_cause(task)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from trio_actor_graph.graph.records import WorkerRecord
@@ -50,32 +52,51 @@ class CoordinatorStatistics(msgspec.Struct, frozen=True):
         workers: the workers that there are.
         run_times: where the time went.
         stale_reports: reports of attempts that nobody wanted any more; they were dropped.
+        workers_lost: workers that ended although nobody had asked them to.
     """
 
     tasks: dict[str, int]
     workers: tuple[WorkerStatistics, ...]
     run_times: tuple[RunTime, ...]
     stale_reports: int
+    workers_lost: int
+
+
+RUN_TIME_NAMES_MAX: Final = 1_000
+"""How many task names have rows of their own; programs with more give each task a name, and would
+find nothing in so long a table."""
+
+OTHER_NAMES: Final = "(other names)"
+"""The row of all further names."""
 
 
 class RunTimes:
     """Sums run times by task name and worker."""
 
-    __slots__ = ("_sums",)
+    __slots__ = ("_names", "_sums")
 
     def __init__(self) -> None:
+        self._names: set[str] = set()
         self._sums: dict[tuple[str, str, int], list[float]] = {}
 
     def add(self, name: str, worker: WorkerRecord, seconds: float) -> None:
         key = (name, worker.loop.name, worker.index)
         sums = self._sums.get(key)
         if sums is None:
-            self._sums[key] = [1, seconds, seconds]
+            self._add_row(name, worker, seconds)
             return
         sums[0] += 1
         sums[1] += seconds
         if seconds > sums[2]:
             sums[2] = seconds
+
+    def _add_row(self, name: str, worker: WorkerRecord, seconds: float) -> None:
+        if name != OTHER_NAMES and name not in self._names:
+            if len(self._names) >= RUN_TIME_NAMES_MAX:
+                self.add(OTHER_NAMES, worker, seconds)
+                return
+            self._names.add(name)
+        self._sums[name, worker.loop.name, worker.index] = [1, seconds, seconds]
 
     def rows(self) -> tuple[RunTime, ...]:
         return tuple(

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 from trio_actor_graph.calls import AnyFunction, Call, Options, WaitsOn, check_options, take_apart
-from trio_actor_graph.errors import GraphError, TrioActorGraphError
+from trio_actor_graph.errors import GraphError, TaskFailed, TrioActorGraphError
 from trio_actor_graph.graph.conditions import TaskReference
 from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.payload import reduce_task
+from trio_actor_graph.retries import RetryPolicy, defaults_of
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+
+
+class FailedAttempt(NamedTuple):
+    """An attempt that brought no result.
+
+    Attributes:
+        number: counts the attempts of its task from 1.
+        attempt_id: grows with every attempt of any task.
+        worker: its worker loop and the worker's index in it, "cpu/0".
+        error: `TaskFailed`, `TaskTimeout`, or `WorkerLost`.
+    """
+
+    number: int
+    attempt_id: int
+    worker: str
+    error: TaskFailed
 
 
 class Task(TaskReference, Generic[R_co]):
@@ -46,6 +63,11 @@ class Task(TaskReference, Generic[R_co]):
     def attempt(self) -> int:
         """How many attempts there were so far: 0 before the first."""
         raise self._only_in_app("attempt")
+
+    @property
+    def failed_attempts(self) -> tuple[FailedAttempt, ...]:
+        """The attempts that failed or were lost with their worker, the last hundred of them."""
+        raise self._only_in_app("failed_attempts")
 
     @property
     def predecessors(self) -> tuple[Task[Any], ...]:
@@ -87,8 +109,12 @@ class Task(TaskReference, Generic[R_co]):
         """Wait until the task has ended in any way. A failure does not count as seen by this."""
         raise NotImplementedError
 
-    def cancel(self) -> None:
-        """End the task, unless it has ended. It is "cancelled" at once; what runs is stopped."""
+    def cancel(self, *, successors: bool = False) -> None:
+        """End the task, unless it has ended. It is "cancelled" at once; what runs is stopped.
+
+        Args:
+            successors: end everything that waits on it as well, by whatever condition.
+        """
         raise NotImplementedError
 
     def _only_in_app(self, what: str) -> GraphError:
@@ -107,7 +133,7 @@ class TaskOptions(TypedDict, total=False):
     waits_on: WaitsOn
     name: str | None
     priority: int
-    retries: int
+    retries: int | RetryPolicy | None
     timeout_seconds: float | None
     worker_loop: str | None
 
@@ -150,7 +176,7 @@ class TaskCreator:
         waits_on: WaitsOn = None,
         name: str | None = None,
         priority: int = 0,
-        retries: int = 0,
+        retries: int | RetryPolicy | None = None,
         timeout_seconds: float | None = None,
         worker_loop: str | None = None,
     ) -> Task[Any]:
@@ -165,8 +191,10 @@ class TaskCreator:
                 list (all of them).
             name: for people; by default the function's name.
             priority: among tasks that are ready, larger runs first.
-            retries: how many times an exception is answered by another attempt.
-            timeout_seconds: how long one attempt may run before it is stopped as `TaskTimeout`.
+            retries: how many times an exception is answered by another attempt; or a
+                `RetryPolicy`. By default what `task_defaults` says of the function, else 0.
+            timeout_seconds: how long one attempt may run before it is stopped as `TaskTimeout`. By
+                default what `task_defaults` says of the function, else for ever, as `math.inf`.
             worker_loop: the loop to run in; by default the one the function is assigned to.
 
         Raises:
@@ -174,7 +202,8 @@ class TaskCreator:
             PayloadError: an argument, or the function, cannot be pickled.
         """
         options = check_options(waits_on, name, priority, retries, timeout_seconds, worker_loop)
-        return self._create(take_apart(function, args), options)
+        call = take_apart(function, args)
+        return self._create(call, options.filled(defaults_of(call.function)))
 
     def _create(self, call: Call, options: Options) -> Task[Any]:
         raise NotImplementedError

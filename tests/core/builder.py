@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from trio_actor_graph.graph import commands as do
 from trio_actor_graph.graph.conditions import TaskReference, as_condition
-from trio_actor_graph.graph.failures import Raised
+from trio_actor_graph.graph.failures import Raised, WorkerEnd
 from trio_actor_graph.graph.invariants import check_invariants
 from trio_actor_graph.graph.records import (
     AttemptRecord,
@@ -20,9 +20,11 @@ from trio_actor_graph.graph.records import (
     TaskSpec,
     WorkerRecord,
 )
+from trio_actor_graph.graph.retrying import RetrySpec
 from trio_actor_graph.graph.scheduler import Scheduler
 
 RAISED = Raised("ValueError", "no", "Traceback ...")
+KILLED = WorkerEnd("pid 1 was killed")
 
 
 class Handle(TaskReference):
@@ -75,8 +77,11 @@ class Story:
         graph: GraphRecord | None = None,
         loop: str = "default",
         kind: int = 0,
+        retries: int = 0,
         **options: object,
     ) -> Handle:
+        if retries:
+            options["retry"] = RetrySpec(retries)
         spec = TaskSpec(name, kind, loop, **options)  # type: ignore[arg-type]
         uid = len(self.tasks) + 1
         condition = as_condition(waits_on)
@@ -128,8 +133,8 @@ class Story:
             self.now,
         )
 
-    def cancel(self, task: Handle) -> None:
-        self.scheduler.on_task_cancelled(task.record)
+    def cancel(self, task: Handle, *, successors: bool = False) -> None:
+        self.scheduler.on_task_cancelled(task.record, successors=successors)
 
     def returns(self, task: Handle, returned: Handle | int) -> None:
         uid = returned if isinstance(returned, int) else returned.uid
@@ -160,12 +165,17 @@ class Story:
         self.scheduler.on_worker_ready(self.worker(index, loop).worker_id, self.now)
 
     def lose(
-        self, index: int = 0, loop: str = "default", begun: Iterable[Handle] | None = None
+        self,
+        index: int = 0,
+        loop: str = "default",
+        begun: Iterable[Handle] | None = None,
+        running: Iterable[Handle] | None = None,
     ) -> None:
+        """A worker dies; what had begun was running unless `running` says otherwise."""
         ids = None if begun is None else frozenset(t.attempt_id for t in begun)
-        self.scheduler.on_worker_lost(
-            self.worker(index, loop).worker_id, "pid 1 was killed", self.now, ids
-        )
+        still = ids if running is None else frozenset(t.attempt_id for t in running)
+        end = WorkerEnd(KILLED.how, running=still, begun=ids)
+        self.scheduler.on_worker_lost(self.worker(index, loop).worker_id, end, self.now)
 
     def give_back(self, *tasks: Handle, index: int = 0) -> None:
         ids = [t.attempt_id for t in tasks]
@@ -187,6 +197,8 @@ def text_of(command: do.Command) -> str:
             return f"start worker {_place(worker)}"
         case do.KillWorker(worker):
             return f"kill {_place(worker)}"
+        case do.RetireWorker(worker):
+            return f"retire {_place(worker)}"
         case do.TellAwaited(attempt, task):
             return f"tell {attempt.task.spec.name} that {task.spec.name} {task.state}"
         case do.TaskEnded(task):

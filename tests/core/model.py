@@ -16,11 +16,12 @@ from typing import ClassVar
 from trio_actor_graph.errors import CycleError, GraphError
 from trio_actor_graph.graph import commands as do
 from trio_actor_graph.graph import conditions
-from trio_actor_graph.graph.failures import Raised, TimedOut
+from trio_actor_graph.graph.failures import Raised, TimedOut, WorkerEnd
 from trio_actor_graph.graph.invariants import check_invariants
 from trio_actor_graph.graph.placement import HELD_AHEAD_MAX
-from trio_actor_graph.graph.records import GraphRecord, LoopSpec, TaskSpec
-from trio_actor_graph.graph.scheduler import LOSSES_MAX, Scheduler
+from trio_actor_graph.graph.records import LOSSES_MAX, GraphRecord, LoopSpec, TaskSpec
+from trio_actor_graph.graph.retrying import NO_RETRIES, RetrySpec
+from trio_actor_graph.graph.scheduler import Scheduler
 
 ENDED = ("succeeded", "failed", "skipped", "cancelled")
 
@@ -221,6 +222,7 @@ class World:
     SECONDS = (1e-5, 1e-3, 1.0)  # by kind of task: the short ones are held ahead
     GRAPHS_MAX = 4
     TASKS_MAX = 60
+    RETRIES = (NO_RETRIES, RetrySpec(1), RetrySpec(2, delay_seconds=0.5))
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
@@ -286,7 +288,7 @@ class World:
             kind=self.draw(len(self.SECONDS)),
             loop=loop,
             priority=self.draw(2),
-            retries=self.draw(3) // 2,
+            retry=self._pick(self.RETRIES),
             is_async=self.draw(2) == 0,
         )
         known = list(graph.tasks)
@@ -302,7 +304,7 @@ class World:
         if inputs:
             required = ("tasks", "succeeded", tuple(dict.fromkeys(inputs)), len(set(inputs)))
             condition = required if condition is None else ("all", [required, condition])
-        self.model.tasks[uid] = ModelTask(uid, graph.uid, loop, condition, spec.retries)
+        self.model.tasks[uid] = ModelTask(uid, graph.uid, loop, condition, spec.retry.retries)
 
     def add_predecessor(self) -> None:
         graph = self._pick(list(self.scheduler.graphs.values()))
@@ -386,7 +388,8 @@ class World:
             if self._is_wanted(run):
                 has_begun = run.attempt_id in worker.begun or not tells_begun
                 self.model.lose(run.uid, is_blamed=has_begun and not worker.is_killed)
-        self.scheduler.on_worker_lost(worker.worker_id, "gone", self.now, begun)
+        end = WorkerEnd("gone", running=begun, begun=begun)
+        self.scheduler.on_worker_lost(worker.worker_id, end, self.now)
         if self.scheduler.loops[worker.loop].failure is not None:
             self.model.broken_loops.add(worker.loop)
 

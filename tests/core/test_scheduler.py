@@ -6,14 +6,23 @@ import pytest
 
 from trio_actor_graph.errors import CycleError, GraphError, InternalError
 from trio_actor_graph.graph.conditions import completed, succeeded
-from trio_actor_graph.graph.failures import CannotStart, LostTooOften, Raised, Refused, TimedOut
+from trio_actor_graph.graph.failures import (
+    CannotStart,
+    LostTooOften,
+    Raised,
+    Refused,
+    TimedOut,
+    WorkerEnd,
+)
 from trio_actor_graph.graph.invariants import check_invariants
 from trio_actor_graph.graph.records import LoopSpec, TaskSpec
 from trio_actor_graph.graph.stories import unseen_failures
 
-from .builder import RAISED
+from .builder import KILLED, RAISED
 
 LOCAL = LoopSpec("default", (2,), is_local=True)
+LAST_END = WorkerEnd(KILLED.how)
+NOTHING_BEGUN = WorkerEnd(KILLED.how, running=frozenset(), begun=frozenset())
 ONE_SLOT = LoopSpec("default", (1,))
 TWO_WORKERS = LoopSpec("default", (1, 1))
 
@@ -408,18 +417,20 @@ def test_a_worker_lost_while_its_attempts_await(story):
 
 def test_nothing_is_told_to_attempts_of_the_same_lost_worker(story):
     """The awaited task fails with the worker that its awaiter was on as well."""
-    s = story(LoopSpec("default", (2,)))
+    s = story(LoopSpec("default", (2,)), LoopSpec("other", (1,)))
+    c = s.running("c", loop="other")
     b = s.running("b")
     for _ in range(2):
         s.lose()
-        assert s.settle() == ["start worker default.0"]
+        assert s.settle(1.0) == ["start worker default.0"]
         s.worker_ready()
         assert s.settle() == ["start b on default.0"]
+    s.awaits(b, c)
     a = s.running("a")
     s.awaits(a, b)
     s.lose()
     assert (b.state, a.state) == ("failed", "ready")
-    assert s.settle() == ["b failed", "start worker default.0"]
+    assert s.settle(1.0) == ["b failed", "start worker default.0"]
 
 
 # ---- late predecessors -----------------------------------------------------------------------
@@ -606,7 +617,7 @@ def test_events_of_unknown_attempts_and_workers_are_harmless(story):
     s.scheduler.on_attempts_given_back(99, [1], 0.0)
     s.scheduler.on_attempts_given_back(1, [99], 0.0)
     s.scheduler.on_worker_ready(99, 0.0)
-    s.scheduler.on_worker_lost(99, "gone", 0.0)
+    s.scheduler.on_worker_lost(99, KILLED, 0.0)
     s.scheduler.on_worker_start_failed(99, "no")
     assert s.settle() == []
 
@@ -800,10 +811,10 @@ def test_what_has_awaited_something_had_begun(story, still: bool):
         s.lose(begun=[])
         assert (a.record.losses, a.record.attempts) == (number, number)
         if number < 3:
-            assert s.settle() == ["start worker default.0"]
+            assert s.settle(1.0) == ["start worker default.0"]
             s.worker_ready()
             assert s.settle() == ["start a on default.0"]
-    assert (a.state, a.record.failure) == ("failed", LostTooOften(3, "pid 1 was killed"))
+    assert (a.state, a.record.failure) == ("failed", LostTooOften(3, 3, LAST_END))
     assert s.settle() == ["a failed"]
 
 
@@ -821,11 +832,11 @@ def test_a_task_that_workers_die_of_fails(story):
     a = s.running("a")
     for _ in range(2):
         s.lose()
-        assert s.settle() == ["start worker default.0"]
+        assert s.settle(1.0) == ["start worker default.0"]
         s.worker_ready()
         assert s.settle() == ["start a on default.0"]
     s.lose()
-    assert (a.state, a.record.failure) == ("failed", LostTooOften(3, "pid 1 was killed"))
+    assert (a.state, a.record.failure) == ("failed", LostTooOften(3, 3, LAST_END))
     assert s.settle() == ["a failed", "graph g ended"]
 
 
@@ -872,17 +883,21 @@ def test_a_retry_in_a_broken_loop_fails(story):
     assert s.tasks[1].record.failure == CannotStart("default", "no numpy")
 
 
-def test_three_workers_lost_at_start_break_the_loop(story):
-    """One that became ready in between starts the count anew."""
+def test_workers_lost_before_they_begin_anything_break_the_loop(story):
+    """Five in a row do; an attempt that brings something starts the count anew."""
     s = story(ONE_SLOT, ready=False)
-    s.create("a")
-    for way in ("lost", "lost", "ready", "lost", "lost", "lost"):
-        assert s.settle() == ["start worker default.0"]
-        if way == "ready":
+    a = s.create("a")
+    for way in ("lost", "ready", "lost", "works", "lost", "ready", "lost", "lost", "lost"):
+        assert "start worker default.0" in s.settle(10.0)
+        if way in ("ready", "works"):
             s.worker_ready()
-        s.lose()
-    text = "3 workers were lost at start: pid 1 was killed"
-    assert s.tasks[1].record.failure == CannotStart("default", text)
+            s.settle()
+        if way == "works":
+            s.fail(a)
+            a = s.create("a")
+        s.lose(begun=[])
+    text = "5 workers in a row were lost before they began anything: pid 1 was killed"
+    assert a.record.failure == CannotStart("default", text)
     assert s.settle() == ["loop default failed", "a failed", "graph g ended"]
 
 

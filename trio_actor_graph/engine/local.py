@@ -15,7 +15,8 @@ import msgspec
 import trio
 
 from trio_actor_graph.calls import AnyFunction
-from trio_actor_graph.engine.api import EngineOwner, Unsendable
+from trio_actor_graph.engine.api import EngineOwner, StopCounts, Unsendable, WorkerLimits
+from trio_actor_graph.graph.failures import WorkerEnd
 from trio_actor_graph.messages import StartUp, WorkerReady, WorkerUnable
 from trio_actor_graph.outcome import describe_exception
 from trio_actor_graph.worker.functions import FunctionBook
@@ -45,12 +46,16 @@ class LocalEngine:
         self._is_stopped = trio.Event()
         self._ended = trio.Event()
 
+    @property
+    def stop_counts(self) -> StopCounts:
+        return StopCounts()
+
     async def run(self) -> None:
         async with trio.open_nursery() as lives:
             async for start_up in self._receive_start:
                 lives.start_soon(self._live, start_up)
 
-    def start(self, start_up: StartUp) -> None:
+    def start(self, start_up: StartUp, limits: WorkerLimits) -> None:
         self._send_start.send_nowait(start_up)
 
     def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> Unsendable:
@@ -61,6 +66,9 @@ class LocalEngine:
 
     def kill(self, worker_id: int) -> None:
         """There is no process to end: what does not heed its cancellation goes on."""
+
+    def retire(self, worker_id: int) -> None:
+        """Never asked for: nothing wears out here that could be replaced."""
 
     def seconds_running(self, worker_id: int, attempt_id: int) -> float | None:
         """Nothing could be done about it: what blocks its loop blocks the program."""
@@ -109,7 +117,9 @@ class LocalEngine:
             self._runners.pop(worker_id, None)
             self._ended.set()
             if is_ready:  # its attempts have ended with it, if there were any
-                self._owner.on_worker_lost(worker_id, "the program's own process", frozenset())
+                nothing: frozenset[int] = frozenset()
+                end = WorkerEnd("the program's own process", running=nothing, begun=nothing)
+                self._owner.on_worker_lost(worker_id, end)
 
     async def _forward(
         self, worker_id: int, reports: trio.MemoryReceiveChannel[Sequence[msgspec.Struct]]

@@ -61,6 +61,12 @@ class KillWorker(msgspec.Struct, frozen=True, gc=False):
     worker: WorkerRecord
 
 
+class RetireWorker(msgspec.Struct, frozen=True, gc=False):
+    """Have a worker that holds nothing close what it opened and exit; another takes its place."""
+
+    worker: WorkerRecord
+
+
 class TellAwaited(msgspec.Struct, frozen=True, gc=False):
     """Tell an attempt how the task it awaits has ended."""
 
@@ -100,6 +106,7 @@ Command: TypeAlias = (
     | StartWorker
     | CheckTimeLimit
     | KillWorker
+    | RetireWorker
     | TellAwaited
     | TaskEnded
     | GraphEnded

@@ -29,6 +29,10 @@ class Durations:
     def learn(self, kind: int, seconds: float) -> None:
         self._means[kind] = running_mean(self._means.get(kind), seconds)
 
+    def forget(self, kind: int) -> None:
+        """There will be no more tasks of this kind."""
+        self._means.pop(kind, None)
+
     def expected(self, kind: int) -> float | None:
         """The mean so far, or None when no task of this kind has ended yet."""
         return self._means.get(kind)

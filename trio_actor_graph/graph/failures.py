@@ -29,11 +29,33 @@ class TimedOut(msgspec.Struct, frozen=True, tag="timed out", array_like=True):
     seconds: float
 
 
+class WorkerEnd(msgspec.Struct, frozen=True, array_like=True):
+    """How a worker ended.
+
+    Attributes:
+        how: for people: its pid and exit status or signal, and what it was killed for.
+        pid: its process; None if there never was one.
+        status: the process's exit status; negative: the signal that ended it.
+        stderr: the last lines that it wrote to stderr.
+        running: the attempts that held a slot at that moment; None when nobody knows, and then all
+            that it held count.
+        begun: the attempts that had begun, whether they still ran or not; None as above.
+    """
+
+    how: str
+    pid: int | None = None
+    status: int | None = None
+    stderr: str = ""
+    running: frozenset[int] | None = None
+    begun: frozenset[int] | None = None
+
+
 class LostTooOften(msgspec.Struct, frozen=True, tag="worker lost", array_like=True):
-    """The worker died under the task `losses` times; `how` tells of the last time."""
+    """The worker died under the task `losses` times, in `attempts` attempts; `end` is the last."""
 
     losses: int
-    how: str
+    attempts: int
+    end: WorkerEnd
 
 
 class CannotStart(msgspec.Struct, frozen=True, tag="worker start", array_like=True):
@@ -54,4 +76,13 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", array_like=True):
     is_cycle: bool = False
 
 
-Failure: TypeAlias = Raised | TimedOut | LostTooOften | CannotStart | Refused
+class StoreFull(msgspec.Struct, frozen=True, tag="store full", array_like=True):
+    """The task's result has no room: `size` bytes, where `stored` of at most `limit` are taken."""
+
+    size: int
+    stored: int
+    limit: int
+
+
+AttemptFailure: TypeAlias = Raised | TimedOut | Refused | StoreFull
+Failure: TypeAlias = Raised | TimedOut | LostTooOften | CannotStart | Refused | StoreFull

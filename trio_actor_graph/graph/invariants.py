@@ -7,8 +7,14 @@ when something looks wrong.
 from __future__ import annotations
 
 from trio_actor_graph.errors import InternalError
-from trio_actor_graph.graph.records import GraphRecord, LoopRecord, TaskRecord, WorkerRecord
-from trio_actor_graph.graph.scheduler import LOSSES_MAX, Scheduler
+from trio_actor_graph.graph.records import (
+    LOSSES_MAX,
+    GraphRecord,
+    LoopRecord,
+    TaskRecord,
+    WorkerRecord,
+)
+from trio_actor_graph.graph.scheduler import Scheduler
 from trio_actor_graph.graph.states import TASK_STATES
 
 
@@ -50,6 +56,9 @@ def _check_task(scheduler: Scheduler, task: TaskRecord) -> None:
         current = scheduler.attempts.get(task.attempt.attempt_id)
         _require(current is task.attempt, "the attempt of a running task is known", label)
         _require(task.attempt.state in ("assigned", "suspended"), "and it is wanted", label)
+    is_put_off = scheduler.is_put_off(task)
+    _require((task.retry_at is not None) == is_put_off, "what is put off has a time", label)
+    _require(not is_put_off or task.state == "ready", "only what is ready is put off", label)
     _require(task.losses <= LOSSES_MAX, "losses are bounded", label)
     if task.is_ended:
         _require(task.call is None, "an ended task keeps no arguments", label)
@@ -93,12 +102,15 @@ def _check_worker(scheduler: Scheduler, worker: WorkerRecord) -> None:
 def _check_loop(scheduler: Scheduler, loop: LoopRecord) -> None:
     indexes = [w.index for w in loop.workers.values()]
     _require(len(indexes) == len(set(indexes)), "one worker per index", loop.name)
-    queued = set(loop.ready.items())
-    _require(len(queued) == len(loop.ready), "the queue knows its length", loop.name)
+    queued = {*loop.ready.items(), *loop.suspects.items()}
+    length = len(loop.ready) + len(loop.suspects)
+    _require(len(queued) == length, "the queues know their length", loop.name)
+    _require(all(t.is_suspect for t in loop.suspects.items()), "only suspects are set apart")
+    _require(not any(t.is_suspect for t in loop.ready.items()), "and all of them")
     ready = {
         t
         for graph in scheduler.graphs.values()
         for t in graph.tasks.values()
-        if t.state == "ready" and t.loop is loop
+        if t.state == "ready" and t.loop is loop and t.retry_at is None
     }
     _require(queued == ready, "what is ready is queued, and nothing else", loop.name)

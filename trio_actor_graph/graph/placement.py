@@ -31,6 +31,13 @@ RECALL_AFTER_SECONDS: Final = 0.01
 """How long a worker may be silent, with tasks ahead and another worker idle, before they are called
 back: twice what it was expected to need for them."""
 
+RESTART_SECONDS: Final = 0.1
+"""How long the start of a worker is put off after the second loss in a row; it doubles with each
+further one, until an attempt in that loop has brought something."""
+
+RESTART_SECONDS_MAX: Final = 5.0
+"""And at most: the cause may have gone meanwhile, and somebody waits."""
+
 
 def fill(
     loop: LoopRecord, durations: Durations
@@ -39,6 +46,7 @@ def fill(
 
     The caller must note each one on the worker before it asks for the next.
     """
+    yield from _fill_with_suspects(loop, durations)
     workers = [w for w in loop.workers.values() if w.takes_attempts]
     for has_room in (_has_free_slot, _has_room_ahead):
         able = workers
@@ -49,11 +57,35 @@ def fill(
                     return
                 task = loop.ready.first()
                 expected = durations.expected(task.spec.kind)
-                if has_room(worker, expected):
+                if has_room(worker, expected) and not worker.is_retiring:
                     loop.ready.pop()
                     yield worker, task, OVERHEAD_SECONDS + (expected or 0.0)
                     still_able.append(worker)
             able = still_able
+
+
+def _fill_with_suspects(
+    loop: LoopRecord, durations: Durations
+) -> Iterator[tuple[WorkerRecord, TaskRecord, float]]:
+    """Hand out the tasks that are to run alone, each to a worker in which nothing else runs.
+
+    Where there is none, one worker is reserved: it gets nothing more until it has become idle.
+    """
+    loop.reserved = None
+    while loop.suspects:
+        able = [
+            w
+            for w in loop.workers.values()
+            if w.is_up and (w.suspect is None or w.suspect.state == "suspended")
+        ]
+        if not able:
+            return
+        worker = min(able, key=lambda w: w.running)
+        if worker.running:
+            loop.reserved = worker
+            return
+        task = loop.suspects.pop()
+        yield worker, task, OVERHEAD_SECONDS + (durations.expected(task.spec.kind) or 0.0)
 
 
 def workers_to_start(loop: LoopRecord, now: float) -> list[int]:
@@ -64,7 +96,9 @@ def workers_to_start(loop: LoopRecord, now: float) -> list[int]:
     """
     if len(loop.workers) == len(loop.slots):
         return []
-    wanted = len(loop.ready)
+    if loop.start_after is not None and now < loop.start_after:
+        return []
+    wanted = len(loop.ready) + len(loop.suspects)
     if not wanted:
         overdue = any(_overdue_at(worker) <= now for worker in _hoarders(loop))
         if not overdue or _spare_slots(loop) > 0:
@@ -97,10 +131,23 @@ def recall_due(loop: LoopRecord, now: float) -> list[tuple[WorkerRecord, int]]:
     return recalls
 
 
+def restart_delay(losses_in_row: int) -> float:
+    """Seconds until a worker is started in the place of one that was lost.
+
+    None for the first loss, since most are single; then it doubles, so that a crash loop does not
+    keep the machine busy with starting processes.
+    """
+    if losses_in_row <= 1:
+        return 0.0
+    return min(RESTART_SECONDS * 2.0 ** min(losses_in_row - 2, 30), RESTART_SECONDS_MAX)
+
+
 def deadlines(loop: LoopRecord) -> Sequence[float]:
     """When `recall_due` or `workers_to_start` may next have something to say of its own accord."""
-    if loop.ready:
-        return ()  # every worker is busy, and each end of an attempt leads here again
+    if loop.has_ready:
+        # Every worker is busy, and each end of an attempt leads here again; or there is none yet.
+        is_held_back = loop.start_after is not None and len(loop.workers) < len(loop.slots)
+        return [loop.start_after] if is_held_back and loop.start_after is not None else ()
     hoarders = _hoarders(loop)
     if not hoarders:
         return ()

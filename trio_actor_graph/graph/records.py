@@ -7,16 +7,25 @@ users: `call` and `failure` are values of the outside that the core carries and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from trio_actor_graph.graph.failures import AttemptFailure, Refused, WorkerEnd
 from trio_actor_graph.graph.ready_queue import ReadyQueue
+from trio_actor_graph.graph.retrying import NO_RETRIES, RetrySpec
 from trio_actor_graph.graph.states import TASK_STATES, TERMINAL, AttemptState, TaskState
 
 if TYPE_CHECKING:
-    from trio_actor_graph.graph.failures import Refused
     from trio_actor_graph.graph.gates import Gate
+
+LOSSES_MAX: Final = 3
+"""How many workers may die under a task before it fails. The loss of one or two is bad luck or a
+neighbour's fault; three in a row is the task, the more so as the third time it ran alone."""
+
+HISTORY_MAX: Final = 100
+"""How many unsuccessful attempts a task remembers, the last ones: enough to see the pattern, and
+bounded for a task that is retried for ever."""
 
 
 class TaskSpec(msgspec.Struct, frozen=True, gc=False):
@@ -27,7 +36,7 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False):
         kind: which function it is; durations are learned per kind.
         loop: the name of the worker loop it runs in.
         priority: larger runs first.
-        retries: how many times a raised exception is answered by another attempt.
+        retry: when a failed attempt is answered by another one.
         timeout_seconds: how long one attempt may run; None for no limit.
         is_async: the function is a coroutine function, which can be stopped without a kill.
     """
@@ -36,7 +45,7 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False):
     kind: int
     loop: str
     priority: int = 0
-    retries: int = 0
+    retry: RetrySpec = NO_RETRIES
     timeout_seconds: float | None = None
     is_async: bool = False
 
@@ -47,11 +56,13 @@ class LoopSpec(msgspec.Struct, frozen=True):
     Attributes:
         slots: how many attempts each of its workers may run at once, by worker index.
         is_local: its worker is the coordinator's own process, which cannot be killed.
+        tasks_max: how many tasks a worker is given until it is replaced; None for no limit.
     """
 
     name: str
     slots: tuple[int, ...]
     is_local: bool = False
+    tasks_max: int | None = None
 
 
 class TaskRecord:
@@ -61,7 +72,10 @@ class TaskRecord:
         gate: the root of its condition's gates; None when it waits on nothing.
         attempt: the attempt that counts; None unless it runs.
         attempts: how many attempts were given to a worker, less those known to be unbegun.
-        losses: how many of them ended with their worker.
+        failures: how many of them failed.
+        losses: how many of them were running when their worker died.
+        retry_at: when it is queued again after a failure; None when nothing is put off.
+        history: the attempts that brought nothing, the last `HISTORY_MAX`; None for none.
         successors: the gates of other tasks that this one is an input of.
         returns: the task whose end will be this one's end (a tail call).
         returned_by: the tasks that end with this one.
@@ -77,13 +91,15 @@ class TaskRecord:
         "awaited_by",
         "call",
         "failure",
+        "failures",
         "gate",
         "graph",
+        "history",
         "is_seen",
         "loop",
         "losses",
         "predecessors",
-        "retries_left",
+        "retry_at",
         "returned_by",
         "returns",
         "skipped_because",
@@ -105,14 +121,16 @@ class TaskRecord:
         self.gate: Gate | None = None
         self.attempt: AttemptRecord | None = None
         self.attempts = 0
+        self.failures = 0
         self.losses = 0
-        self.retries_left = spec.retries
+        self.retry_at: float | None = None
         self.predecessors: dict[TaskRecord, None] = {}
         self.successors: list[Gate] = []
         self.returns: TaskRecord | None = None
         # Few tasks have one of these, so most are spared the empty containers.
         self.returned_by: list[TaskRecord] | None = None
         self.awaited_by: dict[int, AttemptRecord] | None = None
+        self.history: list[EndedAttempt] | None = None
         self.skipped_because: TaskRecord | None = None
         self.failure: object = None
         self.is_seen = False
@@ -125,6 +143,14 @@ class TaskRecord:
     @property
     def is_ended(self) -> bool:
         return self.state in TERMINAL
+
+    @property
+    def is_suspect(self) -> bool:
+        """Its next attempt is the last that may end with its worker, and so must run alone there.
+
+        Where a worker has one slot every attempt does.
+        """
+        return self.losses >= LOSSES_MAX - 1 and max(self.loop.slots) > 1
 
     def waiting_successors(self) -> Iterator[TaskRecord]:
         """The tasks that still wait, by condition or by having returned it, for this one."""
@@ -141,6 +167,21 @@ class TaskRecord:
             for task in self.predecessors if self.returns is None else (self.returns,):
                 if not task.is_ended:
                     yield task
+
+
+class EndedAttempt(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that did not bring its task to an end, or to a bad one.
+
+    Attributes:
+        number: counts the attempts of its task from 1.
+        worker: its worker loop and the worker's index in it, "cpu/0".
+        failure: what went wrong, or how its worker ended.
+    """
+
+    attempt_id: int
+    number: int
+    worker: str
+    failure: AttemptFailure | WorkerEnd
 
 
 class AttemptRecord:
@@ -189,21 +230,29 @@ class WorkerRecord:
         recalling: how many attempts it was asked to give back, while its answer is out.
         has_begun_all: it was asked for what it had not begun, had no more, and was given nothing
             since. Attempts that took their slot back can make such a worker look overloaded.
+        given: how many attempts it was given, less those given back.
+        has_begun: it has begun at least one attempt.
+        is_retiring: it gets no more attempts, and is replaced when it holds none.
+        suspect: the attempt that is to run alone in it.
         quiet_since: when it last reported the end of an attempt, became ready, or was given
             something after it had nothing.
     """
 
     __slots__ = (
         "backlog_seconds",
+        "given",
+        "has_begun",
         "has_begun_all",
         "held",
         "index",
         "is_ready",
+        "is_retiring",
         "is_stopping",
         "loop",
         "quiet_since",
         "recalling",
         "slots",
+        "suspect",
         "suspended",
         "worker_id",
     )
@@ -220,12 +269,35 @@ class WorkerRecord:
         self.backlog_seconds = 0.0
         self.recalling = 0
         self.has_begun_all = False
+        self.given = 0
+        self.has_begun = False
+        self.is_retiring = False
+        self.suspect: AttemptRecord | None = None
         self.quiet_since = 0.0
 
     @property
+    def name(self) -> str:
+        """How people tell it from others."""
+        return f"{self.loop.name}/{self.index}"
+
+    @property
+    def is_up(self) -> bool:
+        """It is ready, and not about to be killed or replaced."""
+        return self.is_ready and not (self.is_stopping or self.is_retiring)
+
+    @property
     def takes_attempts(self) -> bool:
-        """It is ready, and not about to be killed."""
-        return self.is_ready and not self.is_stopping
+        """It can be given any attempt: nothing in it is to be left alone."""
+        return (
+            self.is_up
+            and self.loop.reserved is not self
+            and (self.suspect is None or self.suspect.state == "suspended")
+        )
+
+    @property
+    def running(self) -> int:
+        """How many of its attempts run or are about to."""
+        return len(self.held) - self.suspended
 
     @property
     def free_slots(self) -> int:
@@ -237,20 +309,50 @@ class LoopRecord:
     """One worker loop: the ready tasks assigned to it, and its workers.
 
     Attributes:
+        suspects: ready tasks that are to run alone in a worker.
+        reserved: the worker that gets nothing more until it can take a suspect.
         failure: why it cannot start; its tasks fail with it.
-        failed_starts: how many workers in a row were lost before they became ready.
+        failed_starts: how many workers in a row were lost before they had begun anything.
+        losses_in_row: how many workers were lost since an attempt last brought something.
+        start_after: no worker is started before; None when nothing holds it back.
     """
 
-    __slots__ = ("failed_starts", "failure", "is_local", "name", "ready", "slots", "workers")
+    __slots__ = (
+        "failed_starts",
+        "failure",
+        "is_local",
+        "losses_in_row",
+        "name",
+        "ready",
+        "reserved",
+        "slots",
+        "start_after",
+        "suspects",
+        "tasks_max",
+        "workers",
+    )
 
     def __init__(self, spec: LoopSpec):
         self.name = spec.name
         self.slots = spec.slots
         self.is_local = spec.is_local
+        self.tasks_max = spec.tasks_max
         self.ready: ReadyQueue[TaskRecord] = ReadyQueue()
+        self.suspects: ReadyQueue[TaskRecord] = ReadyQueue()
+        self.reserved: WorkerRecord | None = None
         self.workers: dict[int, WorkerRecord] = {}
         self.failure: object = None
         self.failed_starts = 0
+        self.losses_in_row = 0
+        self.start_after: float | None = None
+
+    @property
+    def has_ready(self) -> bool:
+        return bool(self.ready) or bool(self.suspects)
+
+    def queue_of(self, task: TaskRecord) -> ReadyQueue[TaskRecord]:
+        """Where a ready task of this loop waits for its turn."""
+        return self.suspects if task.is_suspect else self.ready
 
 
 class GraphRecord:

@@ -15,14 +15,34 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Final
 
+import msgspec
+
 from trio_actor_graph.errors import CycleError, GraphError, InternalError
 from trio_actor_graph.graph import commands as do
 from trio_actor_graph.graph.conditions import AnyCondition
 from trio_actor_graph.graph.durations import Durations
-from trio_actor_graph.graph.failures import CannotStart, LostTooOften, Raised, Refused, TimedOut
-from trio_actor_graph.graph.placement import deadlines, fill, recall_due, workers_to_start
+from trio_actor_graph.graph.failures import (
+    AttemptFailure,
+    CannotStart,
+    LostTooOften,
+    Raised,
+    Refused,
+    StoreFull,
+    TimedOut,
+    WorkerEnd,
+)
+from trio_actor_graph.graph.placement import (
+    deadlines,
+    fill,
+    recall_due,
+    restart_delay,
+    workers_to_start,
+)
 from trio_actor_graph.graph.records import (
+    HISTORY_MAX,
+    LOSSES_MAX,
     AttemptRecord,
+    EndedAttempt,
     GraphRecord,
     LoopRecord,
     LoopSpec,
@@ -30,17 +50,15 @@ from trio_actor_graph.graph.records import (
     TaskSpec,
     WorkerRecord,
 )
+from trio_actor_graph.graph.retrying import retry_delay
 from trio_actor_graph.graph.states import TERMINAL
-from trio_actor_graph.graph.stories import stall_story, wait_path
+from trio_actor_graph.graph.stories import stall_story, wait_path, waiting_on
 from trio_actor_graph.graph.transitions import move_task, next_attempt_state
 from trio_actor_graph.graph.wiring import build_gates, look_up, with_inputs, with_one_more
 
-LOSSES_MAX: Final = 3
-"""How many workers may die under a task before it fails. The loss of one or two is bad luck or a
-neighbour's fault; three in a row is the task."""
-
-FAILED_STARTS_MAX: Final = 3
-"""How many workers in a row may be lost before they are ready until their loop counts as broken."""
+FAILED_STARTS_MAX: Final = 5
+"""How many workers in a row may be lost before they have begun anything, although there was
+something to do, until their loop counts as broken. One or two are bad luck."""
 
 STOP_GRACE_SECONDS: Final = 0.3
 """How long a plain function that nobody wants any more may run on before its process is killed.
@@ -69,6 +87,7 @@ class Scheduler:
         self.attempts: dict[int, AttemptRecord] = {}
         self.durations = Durations()
         self.stale_reports = 0
+        self.workers_lost = 0
         self._worker_ids = count(1) if worker_ids is None else worker_ids
         self._attempt_ids = count(1)
         self._commands: list[do.Command] = []
@@ -76,11 +95,18 @@ class Scheduler:
         self._stopping: list[AttemptRecord] = []  # told to stop since the last `settle`
         self._stop_deadlines: list[tuple[float, int]] = []  # a heap of (when, attempt id)
         self._limit_checks: list[tuple[float, int]] = []  # the same
+        self._put_off: dict[int, TaskRecord] = {}  # retries that wait for their time, by task uid
+        self._retries: list[tuple[float, int]] = []  # a heap of (when, task uid), some outdated
+        self._retiring: dict[int, WorkerRecord] = {}
 
     def take_commands(self) -> list[do.Command]:
         """What has to be done since the last call, in order."""
         commands, self._commands = self._commands, []
         return commands
+
+    def is_put_off(self, task: TaskRecord) -> bool:
+        """Whether the task's next attempt waits for its time."""
+        return self._put_off.get(task.uid) is task
 
     # ---- graphs and tasks -------------------------------------------------------------------
 
@@ -155,10 +181,20 @@ class Scheduler:
         build_gates(task, condition, parent=with_one_more(task, task.gate))
         self._settle_condition(task)
 
-    def on_task_cancelled(self, task: TaskRecord) -> None:
-        """End a task that nobody wants, and have its attempt stopped. Ended ones stay ended."""
-        if task.state not in TERMINAL:
+    def on_task_cancelled(self, task: TaskRecord, *, successors: bool = False) -> None:
+        """End a task that nobody wants, and have its attempt stopped. Ended ones stay ended.
+
+        Args:
+            successors: end everything that waits on it too, by whatever condition.
+        """
+        if task.state in TERMINAL:
+            return
+        if not successors:
             self._end(task, "cancelled")
+            return
+        # All of them are known before the first ends, so that none becomes ready meanwhile.
+        for each in list(waiting_on(task)):
+            self._end(each, "cancelled", spread=False)
 
     def on_graph_cancelled(self, graph: GraphRecord) -> None:
         """End every task of the graph, and take no more."""
@@ -183,18 +219,32 @@ class Scheduler:
         if attempt is None:
             return None
         if attempt.refusal is not None:
-            self._fail_or_retry(attempt.task, attempt.refusal)
+            self._fail(attempt, attempt.refusal)
             return None
         self._end(attempt.task, "function returned")
         return attempt.task
 
     def on_attempt_failed(
-        self, attempt_id: int, failure: Raised | TimedOut | Refused, seconds: float, now: float
+        self,
+        attempt_id: int,
+        failure: AttemptFailure,
+        seconds: float,
+        now: float,
+        *,
+        is_final: bool = False,
     ) -> None:
-        """A function has raised, or was stopped by the worker at its time limit."""
+        """A function has raised, or was stopped by the worker at its time limit.
+
+        Args:
+            is_final: this failure is not to be retried.
+        """
         attempt = self._reported(attempt_id, seconds, now)
-        if attempt is not None:
-            self._fail_or_retry(attempt.task, failure)
+        if attempt is None:
+            return
+        if is_final or isinstance(failure, (Refused, StoreFull)):
+            self._fail(attempt, failure)
+        else:
+            self._fail_or_retry(attempt, failure, now)
 
     def on_attempt_returned_task(
         self, attempt_id: int, returned_uid: int, seconds: float, now: float
@@ -206,12 +256,12 @@ class Scheduler:
         task = attempt.task
         returned = task.graph.tasks.get(returned_uid)
         if attempt.refusal is not None:
-            self._fail_or_retry(task, attempt.refusal)
+            self._fail(attempt, attempt.refusal)
         elif returned is None:
-            self._fail_or_retry(task, Refused(f"{task.label} returned a task of another graph"))
+            self._fail(attempt, Refused(f"{task.label} returned a task of another graph"))
         elif path := wait_path(task, returned):
             message = f"{task.label} returned a task that waits on it: {path}"
-            self._fail_or_retry(task, Refused(message, is_cycle=True))
+            self._fail(attempt, Refused(message, is_cycle=True))
         else:
             self._tail_call(task, returned)
 
@@ -275,7 +325,7 @@ class Scheduler:
             return
         task = attempt.task
         self._stop(attempt)
-        self._fail_or_retry(task, TimedOut(task.spec.timeout_seconds or 0.0))
+        self._fail_or_retry(attempt, TimedOut(task.spec.timeout_seconds or 0.0), now)
 
     def on_attempt_checked(self, attempt_id: int, seconds: float | None, now: float) -> None:
         """An attempt with a time limit was found to have run for so long, or not to run (None)."""
@@ -310,6 +360,7 @@ class Scheduler:
             attempt = self.attempts.get(attempt_id)
             if attempt is not None:
                 self._end_attempt(attempt, "given back unbegun")
+                worker.given -= 1
                 self._queue_again(attempt, "given back unbegun", begun=False)
 
     # ---- workers ----------------------------------------------------------------------------
@@ -319,44 +370,73 @@ class Scheduler:
         if worker is not None:
             worker.is_ready = True
             worker.quiet_since = now
-            worker.loop.failed_starts = 0
 
     def on_worker_start_failed(self, worker_id: int, text: str) -> None:
         """A worker's import or `setup` failed: its loop is broken, and so are the loop's tasks."""
-        worker = self.workers.pop(worker_id, None)
+        worker = self._remove_worker(worker_id)
         if worker is not None:
-            del worker.loop.workers[worker_id]
             self._break_loop(worker.loop, text)
 
-    def on_worker_lost(
-        self, worker_id: int, how: str, now: float, begun: frozenset[int] | None = None
-    ) -> None:
-        """A worker is gone with everything it held.
+    def on_worker_worn(self, worker_id: int) -> None:
+        """A worker should be replaced: it gets no more attempts, and goes when it holds none."""
+        worker = self.workers.get(worker_id)
+        if worker is not None:
+            self._retire(worker)
 
-        Args:
-            how: for people: its pid and exit status or signal.
-            begun: the attempts it had begun; None when that is not known, and then all of them
-                count as begun.
-        """
-        worker = self.workers.pop(worker_id, None)
+    def on_worker_lost(self, worker_id: int, end: WorkerEnd, now: float) -> None:
+        """A worker is gone with everything it held."""
+        worker = self._remove_worker(worker_id)
         if worker is None:
             return
-        loop = worker.loop
-        del loop.workers[worker_id]
         lost = list(worker.held.values())
+        told = msgspec.structs.replace(end, running=None, begun=None)  # what people want to know
         # All of them before any task ends, so that nothing more is told to attempts of this worker.
         for attempt in lost:
             self._end_attempt(attempt, "worker lost")
         for attempt in reversed(lost):
-            # One that has awaited something had begun, even if it held no slot at that moment.
-            has_begun = begun is None or attempt.has_awaited or attempt.attempt_id in begun
-            # A worker killed to stop one attempt takes innocent ones with it.
-            blamed_for = how if has_begun and not worker.is_stopping else ""
-            self._queue_again(attempt, "worker lost", begun=has_begun, blamed_for=blamed_for)
-        if not worker.is_ready and not worker.is_stopping:
+            self._lose_attempt(attempt, worker, end, told)
+        if not worker.is_stopping:
+            self._count_loss(worker, end, now, had_work=bool(lost))
+
+    def _remove_worker(self, worker_id: int) -> WorkerRecord | None:
+        worker = self.workers.pop(worker_id, None)
+        if worker is not None:
+            del worker.loop.workers[worker_id]
+            self._retiring.pop(worker_id, None)
+            if worker.loop.reserved is worker:
+                worker.loop.reserved = None
+        return worker
+
+    def _lose_attempt(
+        self, attempt: AttemptRecord, worker: WorkerRecord, end: WorkerEnd, told: WorkerEnd
+    ) -> None:
+        attempt_id = attempt.attempt_id
+        # One that has awaited something ran, even if it held no slot at that moment.
+        has_run = end.running is None or attempt.has_awaited or attempt_id in end.running
+        has_begun = has_run or end.begun is None or attempt_id in end.begun
+        worker.has_begun = worker.has_begun or has_begun
+        if has_begun:
+            self._remember(attempt, told)
+        # A worker killed to stop one attempt takes innocent ones with it.
+        is_blamed = has_run and not worker.is_stopping
+        self._queue_again(
+            attempt, "worker lost", begun=has_begun, blamed_for=told if is_blamed else None
+        )
+
+    def _count_loss(
+        self, worker: WorkerRecord, end: WorkerEnd, now: float, *, had_work: bool
+    ) -> None:
+        """Put off the start of the next worker, or give the loop up."""
+        loop = worker.loop
+        self.workers_lost += 1
+        loop.losses_in_row += 1
+        loop.start_after = now + restart_delay(loop.losses_in_row)
+        if not worker.has_begun and (had_work or not worker.is_ready):
             loop.failed_starts += 1
             if loop.failed_starts >= FAILED_STARTS_MAX:
-                self._break_loop(loop, f"{loop.failed_starts} workers were lost at start: {how}")
+                text = f"{loop.failed_starts} workers in a row were lost before they began anything"
+                stderr = f"\n{end.stderr}" if end.stderr else ""
+                self._break_loop(loop, f"{text}: {end.how}{stderr}")
 
     # ---- once per batch ---------------------------------------------------------------------
 
@@ -366,8 +446,9 @@ class Scheduler:
         Take the commands before the next event: it may end a task that is about to be sent.
         """
         self._check_graphs()  # first, because cancelling a stalled one changes who holds a slot
+        self._queue_retries(now)
         for loop in self.loops.values():
-            if loop.ready:
+            if loop.has_ready or loop.reserved is not None:
                 self._commands.extend(
                     do.StartAttempt(self._assign(task, worker, expected, now))
                     for worker, task, expected in fill(loop, self.durations)
@@ -375,10 +456,16 @@ class Scheduler:
             if loop.failure is None:
                 for index in workers_to_start(loop, now):
                     self.start_worker(loop, index)
+                if loop.start_after is not None and loop.start_after <= now:
+                    loop.start_after = None
             for worker, number in recall_due(loop, now):
                 worker.recalling = number
                 worker.has_begun_all = True  # until the answer, or more work, says otherwise
                 self._commands.append(do.RecallAttempts(worker, number))
+        for worker in self._retiring.values():
+            if not worker.held and not worker.is_stopping:
+                worker.is_stopping = True
+                self._commands.append(do.RetireWorker(worker))
         self._watch_stops(now)
         self._watch_limits(now)
 
@@ -391,7 +478,8 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When `settle` has something to do even if nothing happens; None for never."""
-        times = [heap[0][0] for heap in (self._stop_deadlines, self._limit_checks) if heap]
+        heaps = (self._stop_deadlines, self._limit_checks, self._retries)
+        times = [heap[0][0] for heap in heaps if heap]
         for loop in self.loops.values():
             times.extend(deadlines(loop))
         return min(times, default=None)
@@ -421,7 +509,7 @@ class Scheduler:
             task.failure = loop.failure
             self._end(task, "worker loop cannot start")
         else:
-            loop.ready.push(task, task.spec.priority)
+            loop.queue_of(task).push(task, task.spec.priority)
 
     def _tail_call(self, task: TaskRecord, returned: TaskRecord) -> None:
         """From now on, or at once, a task ends as the one that it returned."""
@@ -460,7 +548,7 @@ class Scheduler:
             if task.state in TERMINAL:
                 continue
             if task.state == "ready":
-                task.loop.ready.discard(task, task.spec.priority)
+                self._unqueue(task)
             move_task(task, happening)
             task.graph.unfinished -= 1
             self._touched[task.graph.uid] = task.graph
@@ -509,18 +597,68 @@ class Scheduler:
                 successor.failure = successor.loop.failure
                 yield successor, "worker loop cannot start", None
 
-    def _fail_or_retry(self, task: TaskRecord, failure: Raised | TimedOut | Refused) -> None:
-        if task.retries_left > 0 and not isinstance(failure, Refused):
-            task.retries_left -= 1
-            task.attempt = None
-            move_task(task, "function raised, retries left")
-            self._requeue(task, first=False)
+    def _fail(self, attempt: AttemptRecord, failure: AttemptFailure) -> None:
+        """End a task as failed, whatever its retries."""
+        self._remember(attempt, failure)
+        attempt.task.failure = failure
+        self._end(attempt.task, "function raised")
+
+    def _fail_or_retry(
+        self, attempt: AttemptRecord, failure: Raised | TimedOut, now: float
+    ) -> None:
+        task = attempt.task
+        retry = task.spec.retry
+        may_retry = retry.is_timeout_retried or not isinstance(failure, TimedOut)
+        if task.failures >= retry.retries or not may_retry:
+            self._fail(attempt, failure)
+            return
+        self._remember(attempt, failure)
+        task.failures += 1
+        task.attempt = None
+        move_task(task, "function raised, retries left")
+        delay = retry_delay(retry, task.failures, attempt.attempt_id)
+        if delay > 0.0 and task.loop.failure is None:
+            task.retry_at = now + delay
+            self._put_off[task.uid] = task
+            heapq.heappush(self._retries, (task.retry_at, task.uid))
         else:
-            task.failure = failure
-            self._end(task, "function raised")
+            self._requeue(task, first=False)
+
+    def _queue_retries(self, now: float) -> None:
+        """Queue the tasks whose retry was put off until now."""
+        while self._retries and self._retries[0][0] <= now:
+            when, uid = heapq.heappop(self._retries)
+            task = self._put_off.get(uid)
+            if task is not None and task.retry_at == when:
+                del self._put_off[uid]
+                task.retry_at = None
+                self._requeue(task, first=False)
+
+    def _unqueue(self, task: TaskRecord) -> None:
+        """Take a ready task that ends out of whatever holds it until its turn."""
+        if task.retry_at is not None:
+            task.retry_at = None
+            del self._put_off[task.uid]
+        else:
+            task.loop.queue_of(task).discard(task, task.spec.priority)
+
+    def _remember(self, attempt: AttemptRecord, failure: AttemptFailure | WorkerEnd) -> None:
+        task = attempt.task
+        if task.attempt is not attempt and attempt.state == "ended":
+            return  # nobody wanted what it would have brought
+        if task.history is None:
+            task.history = []
+        ended = EndedAttempt(attempt.attempt_id, task.attempts, attempt.worker.name, failure)
+        task.history.append(ended)
+        del task.history[:-HISTORY_MAX]
 
     def _queue_again(
-        self, attempt: AttemptRecord, happening: str, *, begun: bool, blamed_for: str = ""
+        self,
+        attempt: AttemptRecord,
+        happening: str,
+        *,
+        begun: bool,
+        blamed_for: WorkerEnd | None = None,
     ) -> None:
         """Put a task back whose attempt ended without an outcome, or blame it for lost workers."""
         task = attempt.task
@@ -529,10 +667,10 @@ class Scheduler:
         task.attempt = None
         if not begun:
             task.attempts -= 1
-        if blamed_for:
+        if blamed_for is not None:
             task.losses += 1
             if task.losses >= LOSSES_MAX:
-                task.failure = LostTooOften(task.losses, blamed_for)
+                task.failure = LostTooOften(task.losses, task.attempts, blamed_for)
                 self._end(task, "worker lost too often")
                 return
         move_task(task, happening)
@@ -545,9 +683,9 @@ class Scheduler:
             task.failure = loop.failure
             self._end(task, "worker loop cannot start")
         elif first:
-            loop.ready.push_first(task, task.spec.priority)
+            loop.queue_of(task).push_first(task, task.spec.priority)
         else:
-            loop.ready.push(task, task.spec.priority)
+            loop.queue_of(task).push(task, task.spec.priority)
 
     # ---- attempts and workers, inside -------------------------------------------------------
 
@@ -558,6 +696,11 @@ class Scheduler:
         if not worker.held:
             worker.quiet_since = now
         worker.has_begun_all = False
+        worker.given += 1
+        if worker.given == worker.loop.tasks_max:
+            self._retire(worker)
+        if task.is_suspect:
+            worker.suspect = attempt
         self.attempts[attempt.attempt_id] = worker.held[attempt.attempt_id] = attempt
         worker.backlog_seconds += expected
         task.attempt = attempt
@@ -576,6 +719,8 @@ class Scheduler:
             return None
         attempt.worker.quiet_since = now
         self._end_attempt(attempt, "reported its end")
+        attempt.worker.has_begun = True
+        attempt.worker.loop.failed_starts = attempt.worker.loop.losses_in_row = 0
         task = attempt.task
         if task.attempt is not attempt:
             self.stale_reports += 1
@@ -591,6 +736,8 @@ class Scheduler:
         attempt.state = next_attempt_state(attempt, happening)
         del self.attempts[attempt.attempt_id]
         del worker.held[attempt.attempt_id]
+        if worker.suspect is attempt:
+            worker.suspect = None
         if worker.held:
             worker.backlog_seconds -= attempt.expected_seconds
         else:
@@ -627,6 +774,10 @@ class Scheduler:
         if not worker.is_stopping:
             worker.is_stopping = True
             self._commands.append(do.KillWorker(worker))
+
+    def _retire(self, worker: WorkerRecord) -> None:
+        worker.is_retiring = True
+        self._retiring[worker.worker_id] = worker
 
     def _watch_limits(self, now: float) -> None:
         """Have those looked at that should have been reported as overdue by their worker."""
@@ -673,10 +824,11 @@ class Scheduler:
             return
         loop.failure = CannotStart(loop.name, text)
         self._commands.append(do.LoopFailed(loop))
-        while loop.ready:
-            task = loop.ready.pop()
-            task.failure = loop.failure
-            self._end(task, "worker loop cannot start")
+        for queue in (loop.ready, loop.suspects):
+            while queue:
+                task = queue.pop()
+                task.failure = loop.failure
+                self._end(task, "worker loop cannot start")
 
     def _check_graphs(self) -> None:
         while self._touched:

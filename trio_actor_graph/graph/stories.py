@@ -47,6 +47,11 @@ def _cycle(task: TaskRecord, targets: Collection[TaskRecord]) -> str:
     return ""
 
 
+def waiting_on(task: TaskRecord) -> Iterator[TaskRecord]:
+    """The task, and everything that waits for it, directly or not."""
+    return _walk([task], TaskRecord.waiting_successors)
+
+
 def stall_story(graph: GraphRecord) -> str:
     """What waits on what in a graph where nothing can go on.
 
@@ -65,6 +70,8 @@ def explain(task: TaskRecord) -> str:
     match task.state:
         case "waiting":
             return f"{task.label} {_waits_for(task)}"
+        case "ready" if task.retry_at is not None:
+            return f"{task.label} has failed in {task.attempts} attempt(s) and is put off"
         case "ready":
             return (
                 f"{task.label} is ready and waits for a slot of worker loop {task.loop.name!r}"

@@ -1,0 +1,191 @@
+"""Contract: retry policies, per task and per function, and the attempts that stay visible."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import pytest
+import trio
+
+from trio_actor_graph import (
+    GraphError,
+    RetryPolicy,
+    TaskFailed,
+    TaskTimeout,
+    current_task,
+    task_defaults,
+)
+
+from .board import Board
+from .conftest import Engine
+
+
+class Transient(Exception):
+    """Worth another attempt."""
+
+
+def fail_with(board: Board, kind: type[Exception]) -> None:
+    board.write(kind.__name__)
+    raise kind(f"attempt {current_task().attempt}")
+
+
+async def fail_with_async(board: Board, kind: type[Exception]) -> None:
+    await trio.lowlevel.checkpoint()
+    fail_with(board, kind)
+
+
+def is_transient(error: BaseException) -> bool:
+    return isinstance(error, Transient)
+
+
+def cannot_tell(error: BaseException) -> bool:
+    if isinstance(error, TaskTimeout):
+        return False
+    raise LookupError("no idea")
+
+
+@pytest.mark.parametrize("function", [fail_with, fail_with_async])
+@pytest.mark.parametrize("retry_on", [Transient, (OSError, Transient), is_transient])
+async def test_only_wanted_exceptions_are_retried(
+    engine: Engine, board: Board, function: Any, retry_on: Any
+) -> None:
+    """A type, a tuple of types, or a predicate decide, in the worker, on the true exception."""
+    policy = RetryPolicy(2, retry_on=retry_on)
+    async with engine.graph("g", on_failure="continue") as graph:
+        wanted = graph.create_task(function, board, Transient, retries=policy)
+        await wanted.wait()
+        unwanted = graph.create_task(function, board, ValueError, retries=policy)
+    assert board.lines() == [*["Transient"] * 3, "ValueError"]
+    assert (wanted.attempt, unwanted.attempt) == (3, 1)
+
+
+async def test_a_predicate_that_raises_ends_the_task_with_its_own_exception(
+    engine: Engine, board: Board
+) -> None:
+    """The predicate's error is told beside it."""
+    async with engine.graph("g", on_failure="continue") as graph:
+        policy = RetryPolicy(2, retry_on=cannot_tell)
+        task = graph.create_task(fail_with, board, ValueError, retries=policy)
+    assert board.lines() == ["ValueError"]
+    assert "ValueError: attempt 1" in str(task.error)
+    assert "LookupError" in str(task.error)
+
+
+async def test_a_retry_comes_after_its_delay(engine: Engine, board: Board) -> None:
+    """Meanwhile the task is ready, says that it is put off, and others run."""
+    policy = RetryPolicy(1, delay_seconds=0.3, jitter=0.0)
+    async with engine.graph("g", engine.loop(concurrency=1), on_failure="continue") as graph:
+        began = trio.current_time()
+        task = graph.create_task(fail_with, board, ValueError, retries=policy)
+        await board.wait_for("ValueError")
+        while task.state == "running":  # noqa: ASYNC110 - its report is under way
+            await trio.sleep(0.002)
+        assert "put off" in task.explain()
+        assert await graph.create_task(len, "abc").result() == 3
+        assert task.state == "ready"
+        await task.wait()
+        assert trio.current_time() - began >= 0.3
+    assert board.lines() == ["ValueError"] * 2
+
+
+async def test_attempts_stay_visible_with_their_errors(engine: Engine, board: Board) -> None:
+    """Number, worker and error of each one that brought nothing."""
+    async with engine.graph("g", on_failure="continue") as graph:
+        task = graph.create_task(fail_with, board, ValueError, retries=2, name="t")
+    attempts = task.failed_attempts
+    assert [(a.number, a.worker) for a in attempts] == [(n, "default/0") for n in (1, 2, 3)]
+    assert len({a.attempt_id for a in attempts}) == 3
+    assert [str(a.error.__cause__) for a in attempts] == [f"attempt {n}" for n in (1, 2, 3)]
+    assert "fail_with" in attempts[0].error.remote_traceback
+
+
+@task_defaults(retries=RetryPolicy(2, retry_on=Transient), timeout_seconds=30)
+def flaky(board: Board, kind: type[Exception]) -> None:
+    fail_with(board, kind)
+
+
+@task_defaults(timeout_seconds=0.05, retries=0)
+async def slow() -> None:
+    await trio.sleep(0.2)
+
+
+def create_flaky(board: Board, by_name: bool) -> Any:
+    function: Any = "flaky" if by_name else flaky
+    return current_task().create_task(function, board, Transient)
+
+
+async def test_a_function_brings_its_defaults(engine: Engine, board: Board) -> None:
+    """`create_task` overrides each; nothing said is the default."""
+    async with engine.graph("g", on_failure="continue") as graph:
+        by_default = graph.create_task(flaky, board, Transient)
+        overridden = graph.create_task(flaky, board, Transient, retries=0)
+        limited = graph.create_task(slow)
+        unlimited = graph.create_task(slow, timeout_seconds=math.inf)
+    assert (by_default.attempt, overridden.attempt) == (3, 1)
+    assert isinstance(limited.error, TaskTimeout)
+    assert unlimited.error is None
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_defaults_hold_for_tasks_that_tasks_create(
+    engine: Engine, board: Board, by_name: bool
+) -> None:
+    """Also for a registered function, of which the worker knows the name only."""
+    async with (
+        engine.open(functions=[flaky]) as coordinator,
+        coordinator.open_graph("g", on_failure="continue") as graph,
+    ):
+        graph.create_task(create_flaky, board, by_name)
+    assert board.lines() == ["Transient"] * 3
+
+
+async def test_a_timeout_is_retried_if_the_policy_wants_it(engine: Engine) -> None:
+    """`TaskTimeout` is asked about like any exception."""
+    async with engine.graph("g", on_failure="continue") as graph:
+        one = graph.create_task(slow, retries=RetryPolicy(1, retry_on=ValueError))
+        two = graph.create_task(slow, retries=RetryPolicy(1, retry_on=TaskTimeout))
+    assert (one.attempt, two.attempt) == (1, 2)
+    assert all(isinstance(task.error, TaskTimeout) for task in (one, two))
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "retries below 0": ({"retries": -1}, "retries"),
+    "retries yes": ({"retries": True}, "retries"),
+    "a negative delay": ({"retries": 1, "delay_seconds": -1}, "delay_seconds"),
+    "a delay that is no number": ({"retries": 1, "delay_seconds": math.nan}, "delay_seconds"),
+    "a longest delay in words": ({"retries": 1, "delay_seconds_max": "1"}, "delay_seconds_max"),
+    "a shrinking factor": ({"retries": 1, "factor": 0.5}, "factor"),
+    "too much jitter": ({"retries": 1, "jitter": 1.5}, "jitter"),
+    "retry_on: text": ({"retries": 1, "retry_on": "ValueError"}, "retry_on"),
+    "retry_on: no exception type": ({"retries": 1, "retry_on": int}, "retry_on"),
+    "retry_on: a tuple of texts": ({"retries": 1, "retry_on": ("a",)}, "retry_on"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_policy_is_refused(case: str) -> None:
+    """By name and value, where it is made."""
+    arguments, name = WRONG[case]
+    with pytest.raises(GraphError, match=name):
+        RetryPolicy(**arguments)
+
+
+async def test_an_unpicklable_predicate_is_refused_at_creation(engine: Engine) -> None:
+    """Nothing is left of the task."""
+    frame = sys._getframe()
+    policy = RetryPolicy(1, retry_on=lambda error: frame is error)
+    async with engine.graph("g") as graph:
+        with pytest.raises(GraphError, match="retry_on"):
+            graph.create_task(len, "a", retries=policy)
+        assert graph.tasks == ()
+
+
+async def test_a_failure_that_is_not_retried_is_told_as_ever(engine: Engine, board: Board) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with engine.graph("g") as graph:
+            graph.create_task(
+                fail_with, board, ValueError, retries=RetryPolicy(3, retry_on=OSError)
+            )
+    assert isinstance(caught.value.exceptions[0], TaskFailed)
