@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import types
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 
 from trio_actor_graph import (
     GraphError,
@@ -316,3 +318,69 @@ if os.getpid() != {os.getpid()}:
         async with coordinator.open_graph("after") as graph:
             assert await graph.create_task(echo, 2).result() == 2
     assert board.lines() == ["beside runs", "first runs", "loading"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_ten_thousand_cancels_race_completions(engine: Engine, seed: int) -> None:
+    """Every task ends in exactly one state: whoever comes first, and never again."""
+    number = 10_000
+    lots = random.Random(seed)
+    ends: dict[int, list[str]] = {}
+    loop = engine.loop(processes=2)
+    async with engine.graph("race", loop, on_failure="continue", seconds=60) as graph:
+        tasks = [graph.create_task(echo, n) for n in range(number)]
+        roots = tasks[::100]
+        later = [graph.create_task(echo, root) for root in roots]
+
+        async def watch() -> None:
+            async for task in graph.as_completed():
+                ends.setdefault(task.uid, []).append(task.state)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            await tasks[0].wait()
+            for task in lots.sample(tasks, number):
+                task.cancel(successors=lots.random() < 0.5)
+                if lots.random() < 0.01:
+                    await trio.lowlevel.checkpoint()
+        counts = graph.counts()
+    assert counts["succeeded"]
+    assert counts["cancelled"]
+    assert sum(counts[state] for state in ("succeeded", "cancelled", "skipped")) == len(ends)
+    assert len(ends) == number + len(later)
+    for task in (*tasks, *later):
+        assert ends[task.uid] == [task.state]
+    values = [task.result_nowait() for task in tasks if task.state == "succeeded"]
+    assert values == [n for n, task in enumerate(tasks) if task.state == "succeeded"]
+
+
+async def test_cancelling_a_task_with_its_successors(engine: Engine, board: Board) -> None:
+    """What waits on it ends with it, whatever its condition; the rest goes on."""
+    async with engine.graph("wide", on_failure="continue") as graph:
+        held = graph.create_task(hold, board, "gate")
+        beside = graph.create_task(echo, 1)
+        by_edge = graph.create_task(echo, held)
+        by_any = graph.create_task(echo, 2, waits_on=completed(held))
+        far = graph.create_task(echo, by_any)
+        await beside.wait()
+        held.cancel(successors=True)
+        assert [t.state for t in (held, by_edge, by_any, far)] == ["cancelled"] * 4
+        board.open("gate")
+    assert beside.state == "succeeded"
+
+
+async def cancel_children(board: Board) -> list[str]:
+    me = current_task()
+    first = me.create_task(hold, board, "gate")
+    second = me.create_task(echo, 1, waits_on=completed(first))
+    first.cancel(successors=True)
+    await first.wait()
+    await second.wait()
+    return [first.state, second.state]
+
+
+async def test_a_task_cancels_another_with_its_successors(engine: Engine, board: Board) -> None:
+    async with engine.graph("inside") as graph:
+        states = await graph.create_task(cancel_children, board).result()
+        board.open("gate")
+    assert states == ["cancelled", "cancelled"]

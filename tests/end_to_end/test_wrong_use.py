@@ -77,6 +77,23 @@ LOOPS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "processes below 0": (lambda: [WorkerLoop("a", processes=-1)], "'a': processes.*-1"),
     "processes of text": (lambda: [WorkerLoop("a", processes="2")], "'a': processes.*'2'"),  # type: ignore[arg-type]
+    "heartbeat_timeout_seconds 0": (
+        lambda: [WorkerLoop("a", heartbeat_timeout_seconds=0)],
+        "'a': heartbeat_timeout_seconds.*0",
+    ),
+    "memory of a half": (
+        lambda: [WorkerLoop("a", memory_bytes_soft_max=0.5)],  # type: ignore[arg-type]
+        "'a': memory_bytes_soft_max.*0.5",
+    ),
+    "memory 0": (
+        lambda: [WorkerLoop("a", memory_bytes_hard_max=0)],
+        "'a': memory_bytes_hard_max.*0",
+    ),
+    "tasks_max 0": (lambda: [WorkerLoop("a", tasks_max=0)], "'a': tasks_max.*0"),
+    "tasks_max where nothing can be replaced": (
+        lambda: [WorkerLoop("a", processes=0, tasks_max=3)],
+        "'a': tasks_max needs processes",
+    ),
     "functions: text": (lambda: [WorkerLoop("a", functions="f")], "'a': functions.*'f'"),
     "functions: one function": (
         lambda: [WorkerLoop("a", functions=f)],

@@ -11,7 +11,9 @@ from trio_actor_graph import (
     Coordinator,
     CoordinatorStatistics,
     CurrentTask,
+    FailedAttempt,
     PredecessorOutcome,
+    RetryPolicy,
     Task,
     TaskGraph,
     TrioActorGraphError,
@@ -101,6 +103,7 @@ async def options(graph: TaskGraph, other: Task[str]) -> None:
         worker_loop="cpu",
     )
     assert_type(task, Task[int])
+    graph.create_task(length, "a", retries=RetryPolicy(3, delay_seconds=0.5, retry_on=OSError))
     graph.create_task(length, "a", waits_on=[other, task, completed(other)])
     graph.create_task(length, "a", waits_on=None, name=None, timeout_seconds=None)
     graph.create_task(length, "a", priority="high")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -120,7 +123,9 @@ async def tasks(task: Task[int]) -> None:
     assert_type(task.predecessors, tuple[Task[Any], ...])
     assert_type(task.successors, tuple[Task[Any], ...])
     assert_type(task.explain(), str)
+    assert_type(task.failed_attempts, tuple[FailedAttempt, ...])
     task.cancel()
+    task.cancel(successors=True)
     await any_task(task)
 
 

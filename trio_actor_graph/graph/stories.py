@@ -73,8 +73,9 @@ def explain(task: TaskRecord) -> str:
         case "ready" if task.retry_at is not None:
             return f"{task.label} has failed in {task.attempts} attempt(s) and is put off"
         case "ready":
+            what = "a worker of its own" if task.is_suspect else "a slot"
             return (
-                f"{task.label} is ready and waits for a slot of worker loop {task.loop.name!r}"
+                f"{task.label} is ready and waits for {what} of worker loop {task.loop.name!r}"
                 f" ({_workers_text(task)})"
             )
         case "running":
@@ -205,7 +206,8 @@ def _workers_text(task: TaskRecord) -> str:
     workers = task.loop.workers.values()
     ready = sum(w.is_ready for w in workers)
     starting = len(workers) - ready
-    return f"{ready} workers, {starting} starting, {len(task.loop.ready)} tasks ready"
+    queued = len(task.loop.ready) + len(task.loop.suspects)
+    return f"{ready} workers, {starting} starting, {queued} tasks ready"
 
 
 def _with_state(task: TaskRecord) -> str:
