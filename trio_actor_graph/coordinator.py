@@ -373,7 +373,7 @@ class Coordinator:
     ) -> None:
         scheduler = self._scheduler
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
-        if attempt is None:
+        if attempt is None or attempt.task.attempt is not attempt:
             scheduler.on_attempt_succeeded(attempt_id, seconds, now)  # counts what came too late
             return
         results = self._graphs[attempt.task.graph.uid].results
@@ -388,8 +388,9 @@ class Coordinator:
 
     def _take_returned_task(self, attempt_id: int, uid: int, seconds: float, now: float) -> None:
         attempt = self._scheduler.attempts.get(attempt_id)
+        is_wanted = attempt is not None and attempt.task.attempt is attempt
         self._scheduler.on_attempt_returned_task(attempt_id, uid, seconds, now)
-        if attempt is not None and attempt.task.returns is not None:
+        if attempt is not None and is_wanted and attempt.task.returns is not None:
             self._graphs[attempt.task.graph.uid].hold(attempt.task.returns)
 
     # ---- what running tasks ask for ---------------------------------------------------------
@@ -590,7 +591,7 @@ class Coordinator:
         match message:
             case msg.RunAttempt(attempt_id):
                 now = trio.current_time()
-                self._scheduler.on_attempt_failed(attempt_id, failure, 0.0, now)
+                self._scheduler.on_attempt_failed(attempt_id, failure, 0.0, now, is_final=True)
             case msg.AwaitedEnded(attempt_id, outcome):
                 failed = TaskOutcome(outcome.uid, outcome.name, "failed", failure=failure)
                 self._post(worker, msg.AwaitedEnded(attempt_id, failed))

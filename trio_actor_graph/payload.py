@@ -181,18 +181,19 @@ def _call_error(
         if not _is_picklable(argument):
             path, part = _locate(argument, where)
             return PayloadError(f"{what}: {_cannot(path, part, error)}")
-    return PayloadError(f"{what}: its arguments cannot be sent to a worker: {_brief(error)}")
+    return PayloadError(f"{what}: its arguments cannot be sent to a worker: {brief(error)}")
 
 
 def _cannot(path: str, part: object, error: Exception) -> str:
     kind = type(part)
     return (
         f"{path} cannot be sent between processes: "
-        f"a {kind.__module__}.{kind.__qualname__} cannot be pickled ({_brief(error)})"
+        f"a {kind.__module__}.{kind.__qualname__} cannot be pickled ({brief(error)})"
     )
 
 
-def _brief(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
+    """An exception's type and the beginning of its text, whatever its `__str__` does."""
     try:
         text = str(error)
     except Exception:

@@ -10,7 +10,7 @@ from trio_actor_graph.graph.failures import Failure, StoreFull
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.stories import skip_cause
 from trio_actor_graph.outcome import TaskOutcome
-from trio_actor_graph.payload import decode_value
+from trio_actor_graph.payload import brief, decode_value
 
 STORED_MEMORY_PART: Final = 0.5
 """Which part of the machine's memory the results of one graph may take by default: beyond it the
@@ -86,9 +86,11 @@ class ResultStore:
             )
         try:
             value = decode_value(self._encoded[uid])
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # unpickling may even call sys.exit
             raise PayloadError(
-                f"the result of {task.label} cannot be decoded: {type(error).__name__}: {error}"
+                f"the result of {task.label} cannot be decoded: {brief(error)}"
             ) from error
         self._decoded[uid] = value
         return value

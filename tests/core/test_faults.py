@@ -326,6 +326,20 @@ def test_a_retired_worker_counts_as_no_loss(story):
     assert (loop.losses_in_row, loop.failed_starts, loop.failure) == (0, 0, None)
 
 
+def test_a_retiring_worker_lets_children_run(story):
+    """Where every worker is to be replaced and one holds a task that awaits another of the loop."""
+    s = story(LoopSpec("default", (1,), tasks_max=1))
+    parent = s.running("parent")
+    child = s.create("child")
+    assert s.settle() == []
+    s.awaits(parent, child)
+    assert s.settle() == ["start child on default.0"]
+    s.succeed(child)
+    assert s.settle() == ["child succeeded", "tell parent that child succeeded"]
+    s.succeed(parent)
+    assert s.settle() == ["parent succeeded", "graph g ended", "retire default.0"]
+
+
 # ---- cancelling what waits -------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from trio_actor_graph.graph.failures import (
     WorkerEnd,
 )
 from trio_actor_graph.graph.invariants import check_invariants
-from trio_actor_graph.graph.records import LoopSpec, TaskSpec
+from trio_actor_graph.graph.records import LOSSES_AWAITING_MAX, LoopSpec, TaskSpec
 from trio_actor_graph.graph.stories import unseen_failures
 
 from .builder import KILLED, RAISED
@@ -799,22 +799,24 @@ def test_tasks_of_a_lost_worker_run_again_in_their_order(story):
 
 
 @pytest.mark.parametrize("still", [True, False], ids=["awaits still", "has awaited"])
-def test_what_has_awaited_something_had_begun(story, still: bool):
-    """An attempt that awaits holds no slot, so no mark of it is left when its worker dies."""
+def test_what_awaits_is_blamed_much_later(story, still: bool):
+    """It ran nothing when its worker died; but if its children are to blame, it must end once."""
     s = story(ONE_SLOT, LoopSpec("other", (1,)))
     a = s.running("a")
     b = s.running("b", loop="other")
-    for number in (1, 2, 3):
+    for number in range(1, LOSSES_AWAITING_MAX + 1):
         s.awaits(a, b)
         if not still:
             s.stops_awaiting(a, b)
         s.lose(begun=[])
-        assert (a.record.losses, a.record.attempts) == (number, number)
-        if number < 3:
-            assert s.settle(1.0) == ["start worker default.0"]
+        record = a.record
+        assert (record.losses, record.losses_awaiting, record.attempts) == (0, number, number)
+        if number < LOSSES_AWAITING_MAX:
+            assert s.settle(10.0) == ["start worker default.0"]
             s.worker_ready()
             assert s.settle() == ["start a on default.0"]
-    assert (a.state, a.record.failure) == ("failed", LostTooOften(3, 3, LAST_END))
+    last = LostTooOften(LOSSES_AWAITING_MAX, LOSSES_AWAITING_MAX, LAST_END)
+    assert (a.state, a.record.failure) == ("failed", last)
     assert s.settle() == ["a failed"]
 
 

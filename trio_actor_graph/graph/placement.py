@@ -11,7 +11,7 @@ started, that one is started first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from trio_actor_graph.graph.durations import Durations
@@ -47,7 +47,7 @@ def fill(
     The caller must note each one on the worker before it asks for the next.
     """
     yield from _fill_with_suspects(loop, durations)
-    workers = [w for w in loop.workers.values() if w.takes_attempts]
+    workers = [w for w in _candidates(loop) if w.takes_attempts]
     for has_room in (_has_free_slot, _has_room_ahead):
         able = workers
         while able:
@@ -57,7 +57,7 @@ def fill(
                     return
                 task = loop.ready.first()
                 expected = durations.expected(task.spec.kind)
-                if has_room(worker, expected) and not worker.is_retiring:
+                if has_room(worker, expected):
                     loop.ready.pop()
                     yield worker, task, OVERHEAD_SECONDS + (expected or 0.0)
                     still_able.append(worker)
@@ -73,11 +73,7 @@ def _fill_with_suspects(
     """
     loop.reserved = None
     while loop.suspects:
-        able = [
-            w
-            for w in loop.workers.values()
-            if w.is_up and (w.suspect is None or w.suspect.state == "suspended")
-        ]
+        able = [w for w in _candidates(loop) if w.takes_attempts]
         if not able:
             return
         worker = min(able, key=lambda w: w.running)
@@ -86,6 +82,18 @@ def _fill_with_suspects(
             return
         task = loop.suspects.pop()
         yield worker, task, OVERHEAD_SECONDS + (durations.expected(task.spec.kind) or 0.0)
+
+
+def _candidates(loop: LoopRecord) -> Iterable[WorkerRecord]:
+    """The workers that may be given anything: those that are not to be replaced.
+
+    Where all there can be are, yet hold attempts that await something, these go on: what is awaited
+    may be ready in this very loop.
+    """
+    workers = loop.workers.values()
+    if len(workers) < len(loop.slots) or not all(w.is_retiring for w in workers):
+        return [w for w in workers if not w.is_retiring]
+    return [w for w in workers if w.suspended]
 
 
 def workers_to_start(loop: LoopRecord, now: float) -> list[int]:
@@ -164,7 +172,7 @@ def _coming_slots(loop: LoopRecord) -> int:
 
 def _spare_slots(loop: LoopRecord) -> int:
     """Free slots, less what has been called back to fill them."""
-    workers = [w for w in loop.workers.values() if w.takes_attempts]
+    workers = [w for w in loop.workers.values() if w.takes_attempts and not w.is_retiring]
     free = sum(w.free_slots for w in workers if w.free_slots > 0)
     return free - sum(w.recalling for w in workers)
 
@@ -184,12 +192,13 @@ def _overdue_at(worker: WorkerRecord) -> float:
 
 
 def _has_free_slot(worker: WorkerRecord, expected: float | None) -> bool:
-    return worker.free_slots > 0
+    return worker.free_slots > 0 and (not worker.is_retiring or worker.suspended > 0)
 
 
 def _has_room_ahead(worker: WorkerRecord, expected: float | None) -> bool:
     return (
         expected is not None
+        and not worker.is_retiring
         and worker.backlog_seconds + expected + OVERHEAD_SECONDS <= AHEAD_SECONDS * worker.slots
         and -worker.free_slots < HELD_AHEAD_MAX
     )

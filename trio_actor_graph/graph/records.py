@@ -23,6 +23,10 @@ LOSSES_MAX: Final = 3
 """How many workers may die under a task before it fails. The loss of one or two is bad luck or a
 neighbour's fault; three in a row is the task, the more so as the third time it ran alone."""
 
+LOSSES_AWAITING_MAX: Final = 10
+"""How many workers may die under a task that awaits others at that moment. It ran nothing, so it is
+hardly to blame; but one whose children kill their worker would begin anew for ever."""
+
 HISTORY_MAX: Final = 100
 """How many unsuccessful attempts a task remembers, the last ones: enough to see the pattern, and
 bounded for a task that is retried for ever."""
@@ -74,6 +78,7 @@ class TaskRecord:
         attempts: how many attempts were given to a worker, less those known to be unbegun.
         failures: how many of them failed.
         losses: how many of them were running when their worker died.
+        losses_awaiting: how many of them awaited something when their worker died.
         retry_at: when it is queued again after a failure; None when nothing is put off.
         history: the attempts that brought nothing, the last `HISTORY_MAX`; None for none.
         successors: the gates of other tasks that this one is an input of.
@@ -98,6 +103,7 @@ class TaskRecord:
         "is_seen",
         "loop",
         "losses",
+        "losses_awaiting",
         "predecessors",
         "retry_at",
         "returned_by",
@@ -123,6 +129,7 @@ class TaskRecord:
         self.attempts = 0
         self.failures = 0
         self.losses = 0
+        self.losses_awaiting = 0
         self.retry_at: float | None = None
         self.predecessors: dict[TaskRecord, None] = {}
         self.successors: list[Gate] = []
@@ -281,15 +288,11 @@ class WorkerRecord:
         return f"{self.loop.name}/{self.index}"
 
     @property
-    def is_up(self) -> bool:
-        """It is ready, and not about to be killed or replaced."""
-        return self.is_ready and not (self.is_stopping or self.is_retiring)
-
-    @property
     def takes_attempts(self) -> bool:
-        """It can be given any attempt: nothing in it is to be left alone."""
+        """It is ready, not about to be killed, and nothing in it is to be left alone."""
         return (
-            self.is_up
+            self.is_ready
+            and not self.is_stopping
             and self.loop.reserved is not self
             and (self.suspect is None or self.suspect.state == "suspended")
         )

@@ -40,6 +40,7 @@ from trio_actor_graph.graph.placement import (
 )
 from trio_actor_graph.graph.records import (
     HISTORY_MAX,
+    LOSSES_AWAITING_MAX,
     LOSSES_MAX,
     AttemptRecord,
     EndedAttempt,
@@ -410,18 +411,24 @@ class Scheduler:
     def _lose_attempt(
         self, attempt: AttemptRecord, worker: WorkerRecord, end: WorkerEnd, told: WorkerEnd
     ) -> None:
-        attempt_id = attempt.attempt_id
-        # One that has awaited something ran, even if it held no slot at that moment.
-        has_run = end.running is None or attempt.has_awaited or attempt_id in end.running
-        has_begun = has_run or end.begun is None or attempt_id in end.begun
+        attempt_id, task = attempt.attempt_id, attempt.task
+        was_running = end.running is None or attempt_id in end.running
+        has_begun = (
+            was_running or attempt.has_awaited or end.begun is None or attempt_id in end.begun
+        )
         worker.has_begun = worker.has_begun or has_begun
         if has_begun:
             self._remember(attempt, told)
         # A worker killed to stop one attempt takes innocent ones with it.
-        is_blamed = has_run and not worker.is_stopping
-        self._queue_again(
-            attempt, "worker lost", begun=has_begun, blamed_for=told if is_blamed else None
-        )
+        blamed_for = None
+        if task.attempt is attempt and not worker.is_stopping:
+            if was_running:
+                task.losses += 1
+            elif attempt.has_awaited:
+                task.losses_awaiting += 1
+            if task.losses >= LOSSES_MAX or task.losses_awaiting >= LOSSES_AWAITING_MAX:
+                blamed_for = told
+        self._queue_again(attempt, "worker lost", begun=has_begun, blamed_for=blamed_for)
 
     def _count_loss(
         self, worker: WorkerRecord, end: WorkerEnd, now: float, *, had_work: bool
@@ -668,11 +675,10 @@ class Scheduler:
         if not begun:
             task.attempts -= 1
         if blamed_for is not None:
-            task.losses += 1
-            if task.losses >= LOSSES_MAX:
-                task.failure = LostTooOften(task.losses, task.attempts, blamed_for)
-                self._end(task, "worker lost too often")
-                return
+            losses = task.losses + task.losses_awaiting
+            task.failure = LostTooOften(losses, task.attempts, blamed_for)
+            self._end(task, "worker lost too often")
+            return
         move_task(task, happening)
         self._requeue(task, first=True)
 
