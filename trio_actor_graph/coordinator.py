@@ -114,6 +114,9 @@ class Coordinator:
             for name, loop in loops.items()
             if loop.setup is not None and loop.processes > 0
         }
+        for function in registered.values():
+            if (policy := defaults_of(function).retries) is not None:
+                encoded_retry_on(policy)
         for name, loop in loops.items():
             if loop.processes > 0:
                 for entry in self._functions.assigned_to(name):
@@ -303,14 +306,17 @@ class Coordinator:
     def _take_message(self, worker_id: int, message: msgspec.Struct, now: float) -> None:
         scheduler = self._scheduler
         match message:
-            case msg.AttemptSucceeded(attempt_id):
+            case msg.AttemptSucceeded(attempt_id, seconds=seconds):
+                _require(0.0 <= seconds < math.inf, message)
                 self._take_result(self._attempt(worker_id, attempt_id), message, now)
             case msg.AttemptFailed(attempt_id, failure, seconds, is_final):
+                _require(0.0 <= seconds < math.inf, message)
                 attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
                     self._run_times.add(attempt.task.spec.name, attempt.worker, seconds)
                 scheduler.on_attempt_failed(attempt_id, failure, seconds, now, is_final=is_final)
             case msg.AttemptReturnedTask(attempt_id, uid, seconds):
+                _require(0.0 <= seconds < math.inf, message)
                 self._attempt(worker_id, attempt_id)
                 self._take_returned_task(attempt_id, uid, seconds, now)
             case msg.CreateTask():
@@ -373,11 +379,14 @@ class Coordinator:
     ) -> None:
         scheduler = self._scheduler
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
-        if attempt is None or attempt.task.attempt is not attempt:
+        if attempt is None or not attempt.is_wanted:
             scheduler.on_attempt_succeeded(attempt_id, seconds, now)  # counts what came too late
             return
         results = self._graphs[attempt.task.graph.uid].results
         lack = results.lack_of_room(value)
+        if lack is not None:
+            self._run_commands()  # tasks that have ended may need some of the others no more
+            lack = results.lack_of_room(value)
         if lack is not None:
             scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
             return
@@ -388,7 +397,7 @@ class Coordinator:
 
     def _take_returned_task(self, attempt_id: int, uid: int, seconds: float, now: float) -> None:
         attempt = self._scheduler.attempts.get(attempt_id)
-        is_wanted = attempt is not None and attempt.task.attempt is attempt
+        is_wanted = attempt is not None and attempt.is_wanted
         self._scheduler.on_attempt_returned_task(attempt_id, uid, seconds, now)
         if attempt is not None and is_wanted and attempt.task.returns is not None:
             self._graphs[attempt.task.graph.uid].hold(attempt.task.returns)
@@ -397,7 +406,7 @@ class Coordinator:
 
     def _create_for_attempt(self, worker_id: int, message: msg.CreateTask) -> None:
         attempt = self._attempt(worker_id, message.attempt_id)
-        if attempt is None or attempt.task.attempt is not attempt:
+        if attempt is None or not attempt.is_wanted:
             return  # nobody wants the creator any more, so nobody wants its children
         graph = self._graphs[attempt.task.graph.uid]
         is_new = message.uid not in graph.record.tasks
@@ -417,7 +426,7 @@ class Coordinator:
     def _add_predecessor_for_attempt(
         self, attempt: AttemptRecord | None, message: msg.AddPredecessor
     ) -> None:
-        if attempt is None or attempt.task.attempt is not attempt:
+        if attempt is None or not attempt.is_wanted:
             return
         task = attempt.task.graph.tasks.get(message.uid)
         try:
@@ -460,9 +469,8 @@ class Coordinator:
         return task
 
     def _add_predecessor(self, task: TaskRecord, condition: AnyCondition) -> None:
-        before = set(task.predecessors)
-        self._scheduler.on_predecessor_added(task, condition)
-        self._graphs[task.graph.uid].hold(*(p for p in task.predecessors if p not in before))
+        new = self._scheduler.on_predecessor_added(task, condition)
+        self._graphs[task.graph.uid].hold(*new)
 
     # ---- the coordinator's task -------------------------------------------------------------
 

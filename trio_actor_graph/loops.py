@@ -95,6 +95,11 @@ class WorkerLoop:
                 raise GraphError(f"{where}: {limit} must be an integer from 1, not {value!r}")
             if self.processes == 0:
                 raise GraphError(f"{where}: {limit} needs processes that can be replaced")
+        soft, hard = self.memory_bytes_soft_max, self.memory_bytes_hard_max
+        if soft is not None and hard is not None and soft > hard:
+            raise GraphError(
+                f"{where}: memory_bytes_soft_max {soft} is above memory_bytes_hard_max {hard}"
+            )
         # Exactly these types: what travels has no room for subclasses, such as numpy's.
         object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "functions", tuple(self.functions))

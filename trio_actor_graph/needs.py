@@ -3,6 +3,9 @@
 A reason is a handle in the app, a task that waits or waited for it and has not ended (it may be
 retried), a running task that created it (which has a handle), or a task that ends as it and is kept
 itself. With the last reason of an ended task its result goes.
+
+What is about to be needed must be held before the commands of its event are run: they tell of ended
+tasks, and with those go the reasons that were theirs.
 """
 
 from __future__ import annotations
@@ -19,17 +22,24 @@ class Needs:
         release: called with an ended task that nobody needs any more.
     """
 
-    __slots__ = ("_children", "_ended_as", "_reasons", "_release")
+    __slots__ = ("_children", "_let_gone", "_reasons", "_release")
 
     def __init__(self, release: Callable[[TaskRecord], None]):
         self._release = release
         self._reasons: dict[TaskRecord, int] = {}
-        self._ended_as: set[TaskRecord] = set()  # that have let go what they ended as
+        self._let_gone: set[TaskRecord] = set()  # that need no more what they ended as
         self._children: dict[TaskRecord, list[TaskRecord]] = {}
 
     def hold(self, task: TaskRecord) -> None:
-        """One more reason to keep the result of this task."""
-        self._reasons[task] = self._reasons.get(task, 0) + 1
+        """One more reason to keep the result of this task, and of the one it ends or ended as."""
+        reasons = self._reasons
+        while True:
+            reasons[task] = reasons.get(task, 0) + 1
+            if task not in self._let_gone:
+                return
+            self._let_gone.discard(task)
+            assert task.returns is not None
+            task = task.returns
 
     def hold_all(self, tasks: Iterable[TaskRecord]) -> None:
         for task in tasks:
@@ -60,7 +70,7 @@ class Needs:
 
     def _let_go(self, task: TaskRecord) -> Iterable[TaskRecord]:
         self._release(task)
-        if task.returns is None or task in self._ended_as:
+        if task.returns is None or task in self._let_gone:
             return ()
-        self._ended_as.add(task)  # a later handle may come and go, and must not drop it again
+        self._let_gone.add(task)
         return (task.returns,)

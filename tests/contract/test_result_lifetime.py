@@ -167,6 +167,41 @@ async def test_a_tail_call_keeps_the_result_it_ends_with(engine: Engine) -> None
         assert stored(graph) == 0
 
 
+async def test_a_handle_found_again_keeps_what_its_task_ended_as(
+    engine: Engine, board: Board
+) -> None:
+    """Although every earlier handle of it had gone."""
+    async with (
+        engine.open() as coordinator,
+        coordinator.open_graph("g", keep_results="needed") as graph,
+    ):
+        held = graph.create_task(hold, board, "gate")
+        task = graph.create_task(return_block, 4)
+        await task.wait()
+        own = graph.tasks[2]  # the one that it ended as, which keeps the result
+        del task
+        gc.collect()
+        consumer = graph.create_task(last_byte, graph.tasks[1], waits_on=held)
+        del own
+        gc.collect()
+        board.open("gate")
+        assert await consumer.result() == [4]
+
+
+async def test_results_that_nobody_needs_make_room_at_once(engine: Engine) -> None:
+    """However many arrive together."""
+    async with (
+        engine.open() as coordinator,
+        coordinator.open_graph(
+            "g", keep_results="needed", stored_bytes_max=2 * SIZE, on_failure="continue"
+        ) as graph,
+    ):
+        for number in range(100):
+            graph.create_task(block, number)
+        await graph.wait_finished()
+        assert graph.counts()["succeeded"] == 100
+
+
 async def test_as_completed_hands_out_results_that_are_there(engine: Engine) -> None:
     async with (
         engine.open() as coordinator,

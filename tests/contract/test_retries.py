@@ -15,6 +15,7 @@ from trio_actor_graph import (
     TaskFailed,
     TaskTimeout,
     current_task,
+    open_coordinator,
     task_defaults,
 )
 
@@ -71,6 +72,38 @@ async def test_a_predicate_that_raises_ends_the_task_with_its_own_exception(
     assert board.lines() == ["ValueError"]
     assert "ValueError: attempt 1" in str(task.error)
     assert "LookupError" in str(task.error)
+
+
+def test_a_predicate_made_for_other_exceptions_can_be_used() -> None:
+    """It is asked about a timeout when the policy is made, and says no by raising."""
+    policy = RetryPolicy(1, retry_on=lambda error: error.response == 503)  # type: ignore[attr-defined]
+    assert not policy.spec.is_timeout_retried
+
+
+async def fail_with_group(board: Board, *kinds: type[Exception]) -> None:
+    board.write("group")
+    raise ExceptionGroup("g", [kind() for kind in kinds])
+
+
+async def test_a_group_is_retried_if_all_in_it_are(engine: Engine, board: Board) -> None:
+    """A nursery in the task makes a group of whatever is raised there."""
+    policy = RetryPolicy(1, retry_on=(Transient, OSError))
+    async with engine.graph("g", on_failure="continue") as graph:
+        all_wanted = graph.create_task(fail_with_group, board, Transient, OSError, retries=policy)
+        mixed = graph.create_task(fail_with_group, board, Transient, KeyError, retries=policy)
+    assert (all_wanted.attempt, mixed.attempt) == (2, 1)
+
+
+async def test_a_default_policy_that_cannot_travel_is_refused_when_registered() -> None:
+    """Not when a task names the function, which is too late for anybody to hear."""
+    frame = sys._getframe()
+
+    @task_defaults(retries=RetryPolicy(1, retry_on=lambda error: frame is error))
+    def named() -> None: ...
+
+    with pytest.raises(GraphError, match="retry_on"):
+        async with open_coordinator(functions={"named": named}):
+            pass
 
 
 async def test_a_retry_comes_after_its_delay(engine: Engine, board: Board) -> None:
@@ -158,6 +191,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a longest delay in words": ({"retries": 1, "delay_seconds_max": "1"}, "delay_seconds_max"),
     "a shrinking factor": ({"retries": 1, "factor": 0.5}, "factor"),
     "too much jitter": ({"retries": 1, "jitter": 1.5}, "jitter"),
+    "a delay beyond the longest": ({"retries": 1, "delay_seconds": 300}, "delay_seconds_max"),
+    "a delay of False": ({"retries": 1, "delay_seconds": False}, "delay_seconds"),
     "retry_on: text": ({"retries": 1, "retry_on": "ValueError"}, "retry_on"),
     "retry_on: no exception type": ({"retries": 1, "retry_on": int}, "retry_on"),
     "retry_on: a tuple of texts": ({"retries": 1, "retry_on": ("a",)}, "retry_on"),

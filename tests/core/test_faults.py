@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from trio_actor_graph.graph.conditions import completed, succeeded
-from trio_actor_graph.graph.failures import LostTooOften, StoreFull, TimedOut, WorkerEnd
+from trio_actor_graph.graph.failures import LostTooOften, Raised, StoreFull, TimedOut, WorkerEnd
 from trio_actor_graph.graph.placement import RESTART_SECONDS, RESTART_SECONDS_MAX, restart_delay
-from trio_actor_graph.graph.records import HISTORY_MAX, LoopSpec
+from trio_actor_graph.graph.records import HISTORY_MAX, HISTORY_SIZE_MAX, LoopSpec
 from trio_actor_graph.graph.retrying import RetrySpec, retry_delay
 
 from .builder import KILLED, RAISED
@@ -192,6 +192,143 @@ def test_a_suspect_that_awaits_lets_its_children_run_beside_it(story):
     assert s.settle() == ["child succeeded", "tell a that child succeeded"]
     s.succeed(a)
     assert s.settle() == ["a succeeded", "graph g ended"]
+
+
+def test_a_suspect_that_was_not_alone_is_not_blamed(story):
+    """A neighbour that had awaited goes on beside it, and ends their worker."""
+    s = story(LoopSpec("default", (2, 2)), LoopSpec("other", (1,)))
+    x = s.running("x", loop="other")
+    a, q = s.create("a"), s.create("q")
+    s.settle()
+    s.awaits(q, x)
+    place = q.attempt.worker.index
+    s.lose(1 - place, begun=[a])
+    s.settle()
+    beside = s.running("beside")
+    s.settle()
+    s.lose(place if a.attempt.worker.index == place else 1 - place, begun=[a])
+    s.settle(1.0)
+    for index in (0, 1):
+        if any(w.index == index and not w.is_ready for w in s.scheduler.workers.values()):
+            s.worker_ready(index)
+    s.settle()
+    if beside.state == "running":
+        s.succeed(beside)
+    s.settle()
+    assert (a.state, a.record.losses) == ("running", 2)
+    worker = a.attempt.worker
+    if q.state == "running" and q.attempt.worker is worker:
+        s.succeed(x)
+    s.commands()
+    end = WorkerEnd(KILLED.how, running=frozenset({a.attempt_id, 999}), begun=frozenset())
+    s.scheduler.on_worker_lost(worker.worker_id, end, s.now)
+    assert (a.state, a.record.losses, a.record.losses_beside) == ("ready", 2, 1)
+    s.commands()
+
+
+def test_two_suspects_of_one_worker_are_both_left_alone(story):
+    """One that awaits lets the other in; when that has gone the first is still alone."""
+    s = story(LoopSpec("default", (2,)), LoopSpec("other", (1,)))
+    x = s.running("x", loop="other")
+    a, b = s.create("a"), s.create("b")
+    s.settle()
+    assert lose_twice(s, a, b) == ["start a on default.0"]
+    s.awaits(a, x)
+    assert s.settle() == ["start b on default.0"]
+    s.succeed(x)
+    s.succeed(b)
+    s.create("c")
+    assert s.settle() == ["x succeeded", "tell a that x succeeded", "b succeeded"]
+    s.succeed(a)
+    assert s.settle() == ["a succeeded", "start c on default.0"]
+
+
+def test_tasks_that_end_their_workers_are_given_up_one_by_one(story):
+    """Each blamed one starts the delays anew, so a hundred of them are no matter of hours."""
+    s = story(ONE_SLOT)
+    tasks = [s.create(f"t{n}") for n in range(20)]
+    s.settle()
+    began = s.now
+    while any(task.state != "failed" for task in tasks):
+        s.lose(begun=[task for task in tasks if task.state == "running"])
+        s.settle()
+        while not s.scheduler.loops["default"].workers and s.scheduler.loops["default"].ready:
+            s.settle(0.01)
+        if s.scheduler.loops["default"].workers:
+            s.worker_ready()
+            s.settle()
+    assert s.now - began < 20 * 3 * 2 * RESTART_SECONDS
+
+
+def test_a_retry_put_off_fails_with_its_loop(story):
+    """It does not wait for a time at which nothing could start."""
+    s = story(LoopSpec("default", (1, 1)), ready=False)
+    a, b = s.create("a", retry=STEADY), s.create("b")
+    s.settle()
+    s.worker_ready(0)
+    s.settle()
+    s.fail(a)
+    s.settle()
+    s.scheduler.on_worker_start_failed(s.worker(1).worker_id, "no numpy")
+    assert "a failed" in s.settle()
+    assert a.record.failure == b.record.failure if b.state == "failed" else a.record.failure
+    s.commands()
+
+
+def test_the_next_deadline_is_never_past(story):
+    """Also where one worker hoards and another may not be started yet."""
+    s = story(LoopSpec("default", (1, 1)))
+    s.learn(0, 0.0001)
+    tasks = [s.create(name) for name in "abcd"]
+    s.settle()
+    for task in [t for t in tasks if t.attempt.worker.index == 1]:
+        s.cancel(task)
+        s.commands()
+        s.stopped(task)
+    for _ in range(3):
+        s.lose(1, begun=[])
+        for seconds in (0.0, 0.02, 0.02, 0.1, 0.3):
+            s.settle(seconds)  # asserts it
+        if any(w.index == 1 for w in s.scheduler.workers.values()):
+            s.worker_ready(1)
+
+
+def test_a_worker_worn_from_the_start_takes_one_task_first(story):
+    """A limit below what a process needs makes slow progress, not none."""
+    s = story(ONE_SLOT)
+    s.scheduler.on_worker_worn(s.worker().worker_id)
+    a, b = s.create("a"), s.create("b")
+    assert s.settle() == ["start a on default.0"]
+    s.succeed(a)
+    assert s.settle() == ["a succeeded", "retire default.0"]
+    assert b.state == "ready"
+
+
+def test_a_task_remembers_no_more_than_so_much(story):
+    s = story()
+    a = s.running("a", retries=50)
+    large = Raised("ValueError", "x" * HISTORY_SIZE_MAX, "")
+    for failure in (large, RAISED, large):
+        s.fail(a, failure)
+        s.settle()
+    assert [e.failure for e in a.record.history or ()] == [large]
+
+
+def test_what_a_retiring_worker_holds_ahead_is_called_back(story):
+    s = story(LoopSpec("default", (1, 1), tasks_max=3))
+    s.learn(0, 0.0001)
+    tasks = [s.create(f"t{n}") for n in range(6)]
+    s.settle()
+    for task in [t for t in tasks if t.attempt.worker.index == 1]:
+        s.succeed(task, 0.0001)
+    s.settle()
+    s.lose(1, begun=[])
+    more = s.create("more")
+    s.settle()
+    s.worker_ready(1)
+    s.settle()
+    s.succeed(more)
+    assert "recall 1 from default.0" in s.settle(0.02)
 
 
 def test_a_cancelled_suspect_frees_its_worker(story):

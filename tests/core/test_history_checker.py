@@ -6,15 +6,20 @@ of the scheduler takes part: a history is a list of what the app and the task bo
 
 from __future__ import annotations
 
+import ast
+import os
+import sys
 from collections.abc import Callable
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.chaos import measure
+import benchmarks.chaos
+from benchmarks.chaos import history, measure
 from benchmarks.chaos.checker import Verdict, check
+from benchmarks.chaos.faults import KINDS, fault_plan
 from benchmarks.chaos.graphs import random_graph
 from benchmarks.chaos.history import PATH_VARIABLE, History, note, read_events
 from benchmarks.chaos.model import Condition, TaskPlan, plan_as_json, plan_from_json, value_of
@@ -91,9 +96,18 @@ class Story:
         self.end(key, attempt, pid=pid)
         self.succeed(key, attempt, pid=pid)
 
-    def cancel(self, key: str, before: str = "running", after: str = "cancelled") -> None:
-        began = self.events[-1]["t"] + 0.5
-        self._note("cancel", key=key, began=began, before=before, after=after)
+    def cancel(
+        self,
+        key: str,
+        before: str = "running",
+        after: str = "cancelled",
+        also: list[str] | None = None,
+    ) -> None:
+        """With `also`, it is a cancel with successors."""
+        fields = {"began": self.events[-1]["t"] + 0.5, "before": before, "after": after}
+        if also is not None:
+            fields |= {"successors": True, "also": also}
+        self._note("cancel", key=key, **fields)
 
     def lose(self, pid: int = WORKER) -> None:
         self._note("lost", worker=pid, how=f"process {pid} was ended by SIGKILL")
@@ -207,6 +221,15 @@ def is_cancelled_with_its_graph(story: Story) -> None:
     story.see("a", "cancelled")
 
 
+def is_cancelled_with_what_it_waits_on(story: Story) -> None:
+    story.accept("a")
+    story.accept("b", inputs=("a",))
+    story.accept("c", waits_on=Condition("completed", ("b",)))
+    story.cancel("a", before="ready", also=["b", "c"])
+    for key in "abc":
+        story.see(key, "cancelled")
+
+
 def gets_the_result_it_waits_for(story: Story) -> None:
     story.accept("a")
     story.accept("b", inputs=("a",))
@@ -283,6 +306,7 @@ GOOD = [
     times_out,
     is_cancelled,
     is_cancelled_with_its_graph,
+    is_cancelled_with_what_it_waits_on,
     gets_the_result_it_waits_for,
     needs_one_of_two,
     is_skipped,
@@ -494,6 +518,26 @@ def test_a_cancelled_task_must_not_begin(story: Story) -> None:
     assert story.complaints() == [("unexpected", "cancelled does not begin", "a")]
 
 
+def test_a_cancel_takes_only_what_waits(story: Story) -> None:
+    """A bystander does not end with the successors of a cancelled task."""
+    story.accept("a")
+    story.accept("b")
+    story.cancel("a", before="ready", also=["b"])
+    story.see("a", "cancelled")
+    story.see("b", "cancelled")
+    assert story.complaints() == [("unexpected", "a cancel takes successors", "b")]
+
+
+def test_a_cancel_takes_who_waits_for_the_result(story: Story) -> None:
+    """A successor that could still run after that would run on nothing."""
+    story.accept("a")
+    story.accept("b", inputs=("a",))
+    story.cancel("a", before="ready", also=[])
+    story.see("a", "cancelled")
+    story.see("b", "failed", error="TaskFailed")
+    assert ("unexpected", "a cancel takes successors", "b") in story.complaints()
+
+
 def test_a_skipped_task_must_be_unable_to_run(story: Story) -> None:
     """Its condition must be out of reach, as everything ended."""
     story.accept("a")
@@ -638,10 +682,6 @@ def test_half_a_line_spoils_nothing_else(tmp_path: Path) -> None:
 
 def test_what_is_noted_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event comes back with its time, its process and its fields."""
-    import os
-
-    from benchmarks.chaos import history
-
     monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "history"))
     monkeypatch.setattr(history, "_descriptor", None)
     t = note("figure", name="x", value=1)
@@ -649,6 +689,34 @@ def test_what_is_noted_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     os.close(history._descriptor)
     event = {"event": "figure", "t": round(t, 6), "pid": os.getpid(), "name": "x", "value": 1}
     assert read_events(tmp_path / "history") == ([event], 0)
+
+
+def test_a_seed_gives_the_same_faults() -> None:
+    """Gaps, kinds and choices are those of the seed, and no kind is missing from a round."""
+    plan = list(islice(fault_plan(5), 60))
+    assert plan == list(islice(fault_plan(5), 60))
+    assert plan != list(islice(fault_plan(6), 60))
+    assert {fault.kind for fault in plan} == set(KINDS)
+
+
+@pytest.mark.parametrize("module", ["model", "graphs", "history", "checker", "measure"])
+def test_the_judge_shares_nothing_with_the_accused(module: str) -> None:
+    """What checks a history imports the standard library, and others of which that is true."""
+    tree = ast.parse(Path(benchmarks.chaos.__path__[0], f"{module}.py").read_text())
+    imported = {
+        name
+        for node in ast.walk(tree)
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    }
+    pure = {f"benchmarks.chaos.{name}" for name in ("model", "history", "checker")}
+    foreign = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
+    assert foreign <= pure
 
 
 def test_a_seed_gives_the_same_graphs() -> None:

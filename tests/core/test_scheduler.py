@@ -15,7 +15,7 @@ from trio_actor_graph.graph.failures import (
     WorkerEnd,
 )
 from trio_actor_graph.graph.invariants import check_invariants
-from trio_actor_graph.graph.records import LOSSES_AWAITING_MAX, LoopSpec, TaskSpec
+from trio_actor_graph.graph.records import LOSSES_BESIDE_MAX, LoopSpec, TaskSpec
 from trio_actor_graph.graph.stories import unseen_failures
 
 from .builder import KILLED, RAISED
@@ -804,18 +804,18 @@ def test_what_awaits_is_blamed_much_later(story, still: bool):
     s = story(ONE_SLOT, LoopSpec("other", (1,)))
     a = s.running("a")
     b = s.running("b", loop="other")
-    for number in range(1, LOSSES_AWAITING_MAX + 1):
+    for number in range(1, LOSSES_BESIDE_MAX + 1):
         s.awaits(a, b)
         if not still:
             s.stops_awaiting(a, b)
         s.lose(begun=[])
         record = a.record
-        assert (record.losses, record.losses_awaiting, record.attempts) == (0, number, number)
-        if number < LOSSES_AWAITING_MAX:
+        assert (record.losses, record.losses_beside, record.attempts) == (0, number, number)
+        if number < LOSSES_BESIDE_MAX:
             assert s.settle(10.0) == ["start worker default.0"]
             s.worker_ready()
             assert s.settle() == ["start a on default.0"]
-    last = LostTooOften(LOSSES_AWAITING_MAX, LOSSES_AWAITING_MAX, LAST_END)
+    last = LostTooOften(LOSSES_BESIDE_MAX, LOSSES_BESIDE_MAX, LAST_END)
     assert (a.state, a.record.failure) == ("failed", last)
     assert s.settle() == ["a failed"]
 

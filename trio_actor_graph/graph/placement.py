@@ -152,17 +152,20 @@ def restart_delay(losses_in_row: int) -> float:
 
 def deadlines(loop: LoopRecord) -> Sequence[float]:
     """When `recall_due` or `workers_to_start` may next have something to say of its own accord."""
-    if loop.has_ready:
-        # Every worker is busy, and each end of an attempt leads here again; or there is none yet.
-        is_held_back = loop.start_after is not None and len(loop.workers) < len(loop.slots)
-        return [loop.start_after] if is_held_back and loop.start_after is not None else ()
+    is_short = len(loop.workers) < len(loop.slots) and loop.failure is None
+    not_before = loop.start_after if is_short else None
+    times = [not_before] if loop.has_ready and not_before is not None else []
+    if loop.ready:
+        return times  # every worker is busy, and each end of an attempt leads here again
     hoarders = _hoarders(loop)
     if not hoarders:
-        return ()
-    can_start = not _coming_slots(loop) and len(loop.workers) < len(loop.slots)
-    if _spare_slots(loop) <= 0 and not (can_start and loop.failure is None):
-        return ()
-    return [_overdue_at(worker) for worker in hoarders]
+        return times
+    overdue = [_overdue_at(worker) for worker in hoarders]
+    if _spare_slots(loop) > 0:
+        times += overdue
+    elif is_short and not _coming_slots(loop):
+        times += [max(when, not_before or when) for when in overdue]
+    return times
 
 
 def _coming_slots(loop: LoopRecord) -> int:
@@ -182,7 +185,7 @@ def _hoarders(loop: LoopRecord) -> list[WorkerRecord]:
     hoarders = [
         w
         for w in loop.workers.values()
-        if w.free_slots < 0 and w.takes_attempts and not w.recalling and not w.has_begun_all
+        if w.free_slots < 0 and w.is_ready and not (w.is_stopping or w.recalling or w.has_begun_all)
     ]
     return sorted(hoarders, key=lambda w: w.free_slots)
 

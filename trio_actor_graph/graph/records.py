@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from trio_actor_graph.graph.failures import AttemptFailure, Refused, WorkerEnd
+from trio_actor_graph.graph.failures import AttemptFailure, Raised, Refused, WorkerEnd
 from trio_actor_graph.graph.ready_queue import ReadyQueue
 from trio_actor_graph.graph.retrying import NO_RETRIES, RetrySpec
 from trio_actor_graph.graph.states import TASK_STATES, TERMINAL, AttemptState, TaskState
@@ -23,13 +23,17 @@ LOSSES_MAX: Final = 3
 """How many workers may die under a task before it fails. The loss of one or two is bad luck or a
 neighbour's fault; three in a row is the task, the more so as the third time it ran alone."""
 
-LOSSES_AWAITING_MAX: Final = 10
-"""How many workers may die under a task that awaits others at that moment. It ran nothing, so it is
-hardly to blame; but one whose children kill their worker would begin anew for ever."""
+LOSSES_BESIDE_MAX: Final = 10
+"""How many workers may die while a task, innocent as far as one can see, is in them: it awaited
+others at that moment, or was a suspect and did not run alone after all. But one whose children kill
+their worker would begin anew for ever."""
 
 HISTORY_MAX: Final = 100
 """How many unsuccessful attempts a task remembers, the last ones: enough to see the pattern, and
 bounded for a task that is retried for ever."""
+
+HISTORY_SIZE_MAX: Final = 1_000_000
+"""How large they may be in all, in characters and bytes: exceptions may carry anything."""
 
 
 class TaskSpec(msgspec.Struct, frozen=True, gc=False):
@@ -78,7 +82,7 @@ class TaskRecord:
         attempts: how many attempts were given to a worker, less those known to be unbegun.
         failures: how many of them failed.
         losses: how many of them were running when their worker died.
-        losses_awaiting: how many of them awaited something when their worker died.
+        losses_beside: how many ended with their worker and are not held against it.
         retry_at: when it is queued again after a failure; None when nothing is put off.
         history: the attempts that brought nothing, the last `HISTORY_MAX`; None for none.
         successors: the gates of other tasks that this one is an input of.
@@ -103,7 +107,7 @@ class TaskRecord:
         "is_seen",
         "loop",
         "losses",
-        "losses_awaiting",
+        "losses_beside",
         "predecessors",
         "retry_at",
         "returned_by",
@@ -129,7 +133,7 @@ class TaskRecord:
         self.attempts = 0
         self.failures = 0
         self.losses = 0
-        self.losses_awaiting = 0
+        self.losses_beside = 0
         self.retry_at: float | None = None
         self.predecessors: dict[TaskRecord, None] = {}
         self.successors: list[Gate] = []
@@ -190,6 +194,14 @@ class EndedAttempt(msgspec.Struct, frozen=True, gc=False):
     worker: str
     failure: AttemptFailure | WorkerEnd
 
+    @property
+    def size(self) -> int:
+        """About how much memory it holds on to."""
+        failure = self.failure
+        if isinstance(failure, Raised):
+            return len(failure.text) + len(failure.traceback) + len(failure.pickled or b"")
+        return len(failure.stderr) if isinstance(failure, WorkerEnd) else 0
+
 
 class AttemptRecord:
     """One try to run one task in one worker.
@@ -224,6 +236,11 @@ class AttemptRecord:
         self.has_awaited = False
         self.refusal: Refused | None = None
 
+    @property
+    def is_wanted(self) -> bool:
+        """What it brings counts: its task has neither ended nor been given to another attempt."""
+        return self.task.attempt is self
+
 
 class WorkerRecord:
     """One worker: a process, or the coordinator's own for a loop with no processes.
@@ -240,7 +257,8 @@ class WorkerRecord:
         given: how many attempts it was given, less those given back.
         has_begun: it has begun at least one attempt.
         is_retiring: it gets no more attempts, and is replaced when it holds none.
-        suspect: the attempt that is to run alone in it.
+        suspects: its attempts that are to run alone in it; more than one only while others await.
+        tasks_max: how many attempts it is given until it is replaced; None for no limit.
         quiet_since: when it last reported the end of an attempt, became ready, or was given
             something after it had nothing.
     """
@@ -259,8 +277,9 @@ class WorkerRecord:
         "quiet_since",
         "recalling",
         "slots",
-        "suspect",
+        "suspects",
         "suspended",
+        "tasks_max",
         "worker_id",
     )
 
@@ -279,7 +298,8 @@ class WorkerRecord:
         self.given = 0
         self.has_begun = False
         self.is_retiring = False
-        self.suspect: AttemptRecord | None = None
+        self.suspects: dict[int, AttemptRecord] = {}
+        self.tasks_max = loop.tasks_max
         self.quiet_since = 0.0
 
     @property
@@ -294,7 +314,7 @@ class WorkerRecord:
             self.is_ready
             and not self.is_stopping
             and self.loop.reserved is not self
-            and (self.suspect is None or self.suspect.state == "suspended")
+            and all(attempt.state == "suspended" for attempt in self.suspects.values())
         )
 
     @property

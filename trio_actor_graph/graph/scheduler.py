@@ -40,7 +40,8 @@ from trio_actor_graph.graph.placement import (
 )
 from trio_actor_graph.graph.records import (
     HISTORY_MAX,
-    LOSSES_AWAITING_MAX,
+    HISTORY_SIZE_MAX,
+    LOSSES_BESIDE_MAX,
     LOSSES_MAX,
     AttemptRecord,
     EndedAttempt,
@@ -162,8 +163,11 @@ class Scheduler:
         self._end(task, "refused")
         return task
 
-    def on_predecessor_added(self, task: TaskRecord, condition: AnyCondition) -> None:
+    def on_predecessor_added(self, task: TaskRecord, condition: AnyCondition) -> list[TaskRecord]:
         """Make a waiting task wait for `condition` as well.
+
+        Returns:
+            Those of its predecessors that it had not before.
 
         Raises:
             GraphError: the task is ready or further, or a predecessor is not in its graph.
@@ -178,9 +182,11 @@ class Scheduler:
         predecessors = look_up(task, condition)
         if path := wait_path(task, *predecessors):
             raise CycleError(f"these tasks would wait on each other for ever: {path}")
+        new = [each for each in predecessors if each not in task.predecessors]
         task.predecessors.update(predecessors)
         build_gates(task, condition, parent=with_one_more(task, task.gate))
         self._settle_condition(task)
+        return new
 
     def on_task_cancelled(self, task: TaskRecord, *, successors: bool = False) -> None:
         """End a task that nobody wants, and have its attempt stopped. Ended ones stay ended.
@@ -322,7 +328,7 @@ class Scheduler:
     def on_attempt_overdue(self, attempt_id: int, now: float) -> None:
         """A plain function has run past its time limit, and only its process's end can stop it."""
         attempt = self.attempts.get(attempt_id)
-        if attempt is None or attempt.task.attempt is not attempt:
+        if attempt is None or not attempt.is_wanted:
             return
         task = attempt.task
         self._stop(attempt)
@@ -331,7 +337,7 @@ class Scheduler:
     def on_attempt_checked(self, attempt_id: int, seconds: float | None, now: float) -> None:
         """An attempt with a time limit was found to have run for so long, or not to run (None)."""
         attempt = self.attempts.get(attempt_id)
-        if attempt is None or attempt.task.attempt is not attempt:
+        if attempt is None or not attempt.is_wanted:
             return
         task = attempt.task
         limit = (task.spec.timeout_seconds or 0.0) + _limit_slack(task)
@@ -379,10 +385,17 @@ class Scheduler:
             self._break_loop(worker.loop, text)
 
     def on_worker_worn(self, worker_id: int) -> None:
-        """A worker should be replaced: it gets no more attempts, and goes when it holds none."""
+        """A worker should be replaced: it gets no more attempts, and goes when it holds none.
+
+        One that has not been given any gets one first.
+        """
         worker = self.workers.get(worker_id)
-        if worker is not None:
+        if worker is None:
+            return
+        if worker.given:
             self._retire(worker)
+        else:
+            worker.tasks_max = 1  # else there would be no end of new ones
 
     def on_worker_lost(self, worker_id: int, end: WorkerEnd, now: float) -> None:
         """A worker is gone with everything it held."""
@@ -417,16 +430,17 @@ class Scheduler:
             was_running or attempt.has_awaited or end.begun is None or attempt_id in end.begun
         )
         worker.has_begun = worker.has_begun or has_begun
-        if has_begun:
+        if has_begun and attempt.is_wanted:
             self._remember(attempt, told)
         # A worker killed to stop one attempt takes innocent ones with it.
         blamed_for = None
-        if task.attempt is attempt and not worker.is_stopping:
-            if was_running:
+        if attempt.is_wanted and not worker.is_stopping:
+            is_alone = end.running is None or len(end.running) <= 1
+            if was_running and (is_alone or task.losses < LOSSES_MAX - 1):
                 task.losses += 1
-            elif attempt.has_awaited:
-                task.losses_awaiting += 1
-            if task.losses >= LOSSES_MAX or task.losses_awaiting >= LOSSES_AWAITING_MAX:
+            elif has_begun:
+                task.losses_beside += was_running or attempt.has_awaited
+            if task.losses >= LOSSES_MAX or task.losses_beside >= LOSSES_BESIDE_MAX:
                 blamed_for = told
         self._queue_again(attempt, "worker lost", begun=has_begun, blamed_for=blamed_for)
 
@@ -513,8 +527,7 @@ class Scheduler:
         move_task(task, "condition satisfied")
         loop = task.loop
         if loop.failure is not None:
-            task.failure = loop.failure
-            self._end(task, "worker loop cannot start")
+            self._end_unstartable(task)
         else:
             loop.queue_of(task).push(task, task.spec.priority)
 
@@ -651,13 +664,15 @@ class Scheduler:
 
     def _remember(self, attempt: AttemptRecord, failure: AttemptFailure | WorkerEnd) -> None:
         task = attempt.task
-        if task.attempt is not attempt and attempt.state == "ended":
-            return  # nobody wanted what it would have brought
         if task.history is None:
             task.history = []
         ended = EndedAttempt(attempt.attempt_id, task.attempts, attempt.worker.name, failure)
         task.history.append(ended)
-        del task.history[:-HISTORY_MAX]
+        size = sum(each.size for each in task.history)
+        while len(task.history) > HISTORY_MAX or (
+            size > HISTORY_SIZE_MAX and len(task.history) > 1
+        ):
+            size -= task.history.pop(0).size
 
     def _queue_again(
         self,
@@ -669,14 +684,15 @@ class Scheduler:
     ) -> None:
         """Put a task back whose attempt ended without an outcome, or blame it for lost workers."""
         task = attempt.task
-        if task.attempt is not attempt:
+        if not attempt.is_wanted:
             return
         task.attempt = None
         if not begun:
             task.attempts -= 1
         if blamed_for is not None:
-            losses = task.losses + task.losses_awaiting
+            losses = task.losses + task.losses_beside
             task.failure = LostTooOften(losses, task.attempts, blamed_for)
+            task.loop.losses_in_row = 0  # this loss has brought something: a clear error
             self._end(task, "worker lost too often")
             return
         move_task(task, happening)
@@ -686,8 +702,7 @@ class Scheduler:
         """Queue a task that has just become ready again."""
         loop = task.loop
         if loop.failure is not None:
-            task.failure = loop.failure
-            self._end(task, "worker loop cannot start")
+            self._end_unstartable(task)
         elif first:
             loop.queue_of(task).push_first(task, task.spec.priority)
         else:
@@ -703,10 +718,10 @@ class Scheduler:
             worker.quiet_since = now
         worker.has_begun_all = False
         worker.given += 1
-        if worker.given == worker.loop.tasks_max:
+        if worker.given == worker.tasks_max:
             self._retire(worker)
         if task.is_suspect:
-            worker.suspect = attempt
+            worker.suspects[attempt.attempt_id] = attempt
         self.attempts[attempt.attempt_id] = worker.held[attempt.attempt_id] = attempt
         worker.backlog_seconds += expected
         task.attempt = attempt
@@ -742,8 +757,7 @@ class Scheduler:
         attempt.state = next_attempt_state(attempt, happening)
         del self.attempts[attempt.attempt_id]
         del worker.held[attempt.attempt_id]
-        if worker.suspect is attempt:
-            worker.suspect = None
+        worker.suspects.pop(attempt.attempt_id, None)
         if worker.held:
             worker.backlog_seconds -= attempt.expected_seconds
         else:
@@ -790,7 +804,7 @@ class Scheduler:
         while self._limit_checks:
             when, attempt_id = self._limit_checks[0]
             attempt = self.attempts.get(attempt_id)
-            if attempt is not None and attempt.task.attempt is not attempt:
+            if attempt is not None and not attempt.is_wanted:
                 attempt = None
             if attempt is not None and when > now:
                 break
@@ -832,9 +846,13 @@ class Scheduler:
         self._commands.append(do.LoopFailed(loop))
         for queue in (loop.ready, loop.suspects):
             while queue:
-                task = queue.pop()
-                task.failure = loop.failure
-                self._end(task, "worker loop cannot start")
+                self._end_unstartable(queue.pop())
+        for task in [task for task in self._put_off.values() if task.loop is loop]:
+            self._end_unstartable(task)
+
+    def _end_unstartable(self, task: TaskRecord) -> None:
+        task.failure = task.loop.failure
+        self._end(task, "worker loop cannot start")
 
     def _check_graphs(self) -> None:
         while self._touched:
