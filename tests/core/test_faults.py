@@ -7,7 +7,12 @@ import pytest
 from trio_actor_graph.graph.conditions import completed, succeeded
 from trio_actor_graph.graph.failures import LostTooOften, Raised, StoreFull, TimedOut, WorkerEnd
 from trio_actor_graph.graph.placement import RESTART_SECONDS, RESTART_SECONDS_MAX, restart_delay
-from trio_actor_graph.graph.records import HISTORY_MAX, HISTORY_SIZE_MAX, LoopSpec
+from trio_actor_graph.graph.records import (
+    HISTORY_MAX,
+    HISTORY_SIZE_MAX,
+    LOSSES_BESIDE_MAX,
+    LoopSpec,
+)
 from trio_actor_graph.graph.retrying import RetrySpec, retry_delay
 
 from .builder import KILLED, RAISED
@@ -192,6 +197,42 @@ def test_a_suspect_that_awaits_lets_its_children_run_beside_it(story):
     assert s.settle() == ["child succeeded", "tell a that child succeeded"]
     s.succeed(a)
     assert s.settle() == ["a succeeded", "graph g ended"]
+
+
+def test_a_task_whose_children_must_be_killed_beside_it_ends_once(story):
+    """Its worker goes with each child that cannot be stopped otherwise; that is not for ever."""
+    s = story(ONE_SLOT)
+    parent = s.running("parent")
+    for number in range(1, LOSSES_BESIDE_MAX + 1):
+        child = s.create(f"child{number}")
+        s.awaits(parent, child)
+        s.settle()
+        s.cancel(child)
+        s.settle()
+        assert "kill default.0" in s.settle(1.0)
+        s.lose(begun=[child])
+        assert (parent.record.losses, parent.record.losses_beside) == (0, number)
+        s.settle()
+        if parent.state == "ready":
+            s.worker_ready()
+            s.settle()
+    assert isinstance(parent.record.failure, LostTooOften)
+
+
+def test_what_is_killed_beside_others_is_innocent(story):
+    """However often that happens."""
+    s = story(LoopSpec("default", (2,)))
+    innocent = s.running("innocent", priority=1)
+    for number in range(2 * LOSSES_BESIDE_MAX):
+        other = s.running(f"other{number}")
+        s.cancel(other)
+        s.settle()
+        assert "kill default.0" in s.settle(1.0)
+        s.lose(begun=[innocent, other])
+        s.settle()
+        s.worker_ready()
+        assert "start innocent on default.0" in s.settle()
+    assert (innocent.record.losses, innocent.record.losses_beside) == (0, 0)
 
 
 def test_a_suspect_that_was_not_alone_is_not_blamed(story):

@@ -49,6 +49,11 @@ class WorkerEnd(msgspec.Struct, frozen=True, array_like=True):
     running: frozenset[int] | None = None
     begun: frozenset[int] | None = None
 
+    @property
+    def was_alone(self) -> bool:
+        """At most one attempt was running, as far as is known."""
+        return self.running is None or len(self.running) <= 1
+
 
 class LostTooOften(msgspec.Struct, frozen=True, tag="worker lost", array_like=True):
     """The worker died under the task `losses` times, in `attempts` attempts; `end` is the last."""

@@ -6,7 +6,7 @@ users: `call` and `failure` are values of the outside that the core carries and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,8 +25,8 @@ neighbour's fault; three in a row is the task, the more so as the third time it 
 
 LOSSES_BESIDE_MAX: Final = 10
 """How many workers may die while a task, innocent as far as one can see, is in them: it awaited
-others at that moment, or was a suspect and did not run alone after all. But one whose children kill
-their worker would begin anew for ever."""
+others at that moment, or was a suspect and did not run alone after all, or a child of it had to be
+stopped by ending their worker. But such a task may be the cause, and would begin anew for ever."""
 
 HISTORY_MAX: Final = 100
 """How many unsuccessful attempts a task remembers, the last ones: enough to see the pattern, and
@@ -210,6 +210,7 @@ class AttemptRecord:
         expected_seconds: how long it is expected to run.
         has_awaited: it has waited for a task, so it has begun.
         awaits: the tasks it waits for while it runs, by uid; None for none.
+        told: the awaited task that ended last.
         refusal: something wrong it asked for; it will fail with this when it ends.
     """
 
@@ -221,6 +222,7 @@ class AttemptRecord:
         "refusal",
         "state",
         "task",
+        "told",
         "worker",
     )
 
@@ -233,8 +235,13 @@ class AttemptRecord:
         self.expected_seconds = expected_seconds
         self.state: AttemptState = "assigned"
         self.awaits: dict[int, TaskRecord] | None = None
+        self.told: TaskRecord | None = None
         self.has_awaited = False
         self.refusal: Refused | None = None
+
+    def has_to_do_with(self, tasks: Collection[TaskRecord]) -> bool:
+        """It awaits one of these tasks, or was told last of the end of one."""
+        return self.told in tasks or any(task in tasks for task in (self.awaits or {}).values())
 
     @property
     def is_wanted(self) -> bool:

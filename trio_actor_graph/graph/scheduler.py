@@ -403,12 +403,13 @@ class Scheduler:
         if worker is None:
             return
         lost = list(worker.held.values())
-        told = msgspec.structs.replace(end, running=None, begun=None)  # what people want to know
+        stopped = {attempt.task for attempt in lost if attempt.state == "cancelling"}
+        killed_for = {attempt for attempt in lost if attempt.has_to_do_with(stopped)}
         # All of them before any task ends, so that nothing more is told to attempts of this worker.
         for attempt in lost:
             self._end_attempt(attempt, "worker lost")
         for attempt in reversed(lost):
-            self._lose_attempt(attempt, worker, end, told)
+            self._lose_attempt(attempt, worker, end, attempt in killed_for)
         if not worker.is_stopping:
             self._count_loss(worker, end, now, had_work=bool(lost))
 
@@ -422,26 +423,30 @@ class Scheduler:
         return worker
 
     def _lose_attempt(
-        self, attempt: AttemptRecord, worker: WorkerRecord, end: WorkerEnd, told: WorkerEnd
+        self, attempt: AttemptRecord, worker: WorkerRecord, end: WorkerEnd, was_killed_for: bool
     ) -> None:
-        attempt_id, task = attempt.attempt_id, attempt.task
+        """Put the task of a lost attempt back, or give it up.
+
+        Args:
+            was_killed_for: the worker was killed to stop what this attempt awaited there.
+        """
+        task, attempt_id = attempt.task, attempt.attempt_id
         was_running = end.running is None or attempt_id in end.running
         has_begun = (
             was_running or attempt.has_awaited or end.begun is None or attempt_id in end.begun
         )
         worker.has_begun = worker.has_begun or has_begun
-        if has_begun and attempt.is_wanted:
+        told = msgspec.structs.replace(end, running=None, begun=None)  # what people want to know
+        if attempt.is_wanted and has_begun:
             self._remember(attempt, told)
-        # A worker killed to stop one attempt takes innocent ones with it.
-        blamed_for = None
-        if attempt.is_wanted and not worker.is_stopping:
-            is_alone = end.running is None or len(end.running) <= 1
-            if was_running and (is_alone or task.losses < LOSSES_MAX - 1):
+            if worker.is_stopping:  # to stop one attempt; it takes innocent ones with it
+                task.losses_beside += was_killed_for
+            elif was_running and (end.was_alone or task.losses < LOSSES_MAX - 1):
                 task.losses += 1
-            elif has_begun:
+            else:
                 task.losses_beside += was_running or attempt.has_awaited
-            if task.losses >= LOSSES_MAX or task.losses_beside >= LOSSES_BESIDE_MAX:
-                blamed_for = told
+        is_given_up = task.losses >= LOSSES_MAX or task.losses_beside >= LOSSES_BESIDE_MAX
+        blamed_for = told if is_given_up else None
         self._queue_again(attempt, "worker lost", begun=has_begun, blamed_for=blamed_for)
 
     def _count_loss(
@@ -835,6 +840,7 @@ class Scheduler:
     def _tell_awaited(self, attempt: AttemptRecord, task: TaskRecord) -> None:
         assert attempt.awaits is not None
         del attempt.awaits[task.uid]
+        attempt.told = task
         self._commands.append(do.TellAwaited(attempt, task))
         if not attempt.awaits:
             self._resume(attempt)
