@@ -12,7 +12,7 @@ What of the answers does not touch tractor is in the modules of `engine` named i
   a cancellation with SIGKILL.
 - An actor is started without its process being shown before it has connected back. So
   `open_process`, as tractor's spawning module sees it, is replaced by one that tells us, and that
-  also gives the child a session, an environment and no stdin (`actor_process`).
+  also gives the child a session, an environment, a lifeline and no stdin (`actor_process`).
 - It runs the program's `__main__` again in every child, and on 0.1.0a5 a failure there ends the
   whole runtime. Our workers need no `__main__`, so they get none.
 - There is one runtime per process, at an address that all programs of a machine share by default,
@@ -39,6 +39,7 @@ import trio
 
 from trio_actor_graph.engine.actor_process import (
     ActorProcess,
+    Lifeline,
     SpawnRequest,
     child_environment,
     open_process,
@@ -82,6 +83,7 @@ async def run_actor(
     *,
     module: str,
     environment: Mapping[str, str],
+    stderr: int | None = None,
     task_status: _TaskStatus = trio.TASK_STATUS_IGNORED,
 ) -> ActorEnd:
     """Runs one actor for its whole life and returns how it ended; meant for `nursery.start`.
@@ -94,6 +96,7 @@ async def run_actor(
         name: the actor's name; a random suffix is added.
         module: the only module whose functions may be called; its `main()` is called, once.
         environment: variables to add to this process's own.
+        stderr: a descriptor that is to be the actor's stderr; None for this process's own.
         task_status: for `nursery.start`.
 
     Raises:
@@ -102,7 +105,7 @@ async def run_actor(
     """
     if tractor.current_actor(err_on_no_runtime=False) is None:
         raise ActorRuntimeError("an actor can only run while open_actor_runtime is open")
-    life = _Life(name, module, environment, task_status)
+    life = _Life(name, module, environment, stderr, task_status)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(life.kill_when_cancelled)
         with trio.CancelScope(shield=True):
@@ -119,11 +122,12 @@ class _Life:
         name: str,
         module: str,
         environment: Mapping[str, str],
+        stderr: int | None,
         task_status: _TaskStatus,
     ) -> None:
         self._name = f"{name}-{secrets.token_hex(4)}"
         self._module = module
-        self._request = SpawnRequest(child_environment(environment), self._on_process)
+        self._request = SpawnRequest(child_environment(environment), self._on_process, stderr)
         self._task_status = task_status
         self._process: ActorProcess | None = None
         self._watchers: trio.Nursery | None = None
@@ -173,9 +177,9 @@ class _Life:
             spawn_request.reset(token)
         await portal.run_from_ns(self._module, "main")
 
-    def _on_process(self, process: trio.Process) -> None:
+    def _on_process(self, process: trio.Process, lifeline: Lifeline) -> None:
         assert self._watchers is not None
-        self._process = ActorProcess(self._name, process)
+        self._process = ActorProcess(self._name, process, lifeline)
         if self._is_killed:  # cancelled while the process was being made
             self._process.kill()
         self._watchers.start_soon(self._watch, self._process)

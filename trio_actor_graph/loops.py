@@ -17,6 +17,10 @@ HEARTBEAT_TIMEOUT_SECONDS: Final = 30.0
 """How long a worker may be silent: longer than C code usually holds the interpreter, and shorter
 than people wait before they look for what hangs."""
 
+SETUP_TIMEOUT_SECONDS: Final = 300.0
+"""How long loading functions and running `setup` may take: a large model from a slow disk takes a
+minute or two, and nothing that would go on for ever should be waited for for ever."""
+
 DEFAULT_LOOP: Final = "default"
 """The loop of all functions that are assigned to no other."""
 
@@ -38,6 +42,8 @@ class WorkerLoop:
         heartbeat_timeout_seconds: how long a process may give no sign of life before it is killed
             and replaced: it is stopped, or C code, or an async function that does not await, holds
             its interpreter. None for ever.
+        setup_timeout_seconds: how long a process may take to load the loop's functions and to run
+            `setup` before it is killed. None for ever.
         memory_bytes_soft_max: resident memory of a process above which it gets no more tasks, and
             is replaced once it holds none.
         memory_bytes_hard_max: resident memory of a process above which it is killed, as a loss.
@@ -53,6 +59,7 @@ class WorkerLoop:
     functions: Iterable[AnyFunction | str] = ()
     setup: Callable[[int], Any] | None = None
     heartbeat_timeout_seconds: float | None = HEARTBEAT_TIMEOUT_SECONDS
+    setup_timeout_seconds: float | None = SETUP_TIMEOUT_SECONDS
     memory_bytes_soft_max: int | None = None
     memory_bytes_hard_max: int | None = None
     tasks_max: int | None = None
@@ -79,14 +86,10 @@ class WorkerLoop:
             raise GraphError(f"{where}: functions must be an iterable, not {self.functions!r}")
         if self.setup is not None and not callable(self.setup):
             raise GraphError(f"{where}: setup must be a function, not {self.setup!r}")
-        if (
-            not is_duration(self.heartbeat_timeout_seconds)
-            and self.heartbeat_timeout_seconds is not None
-        ):
-            raise GraphError(
-                f"{where}: heartbeat_timeout_seconds must be a positive number or None, "
-                f"not {self.heartbeat_timeout_seconds!r}"
-            )
+        for limit in ("heartbeat_timeout_seconds", "setup_timeout_seconds"):
+            value = getattr(self, limit)
+            if value is not None and not is_duration(value):
+                raise GraphError(f"{where}: {limit} must be a positive number, not {value!r}")
         for limit in ("memory_bytes_soft_max", "memory_bytes_hard_max", "tasks_max"):
             value = getattr(self, limit)
             if value is None:
@@ -117,7 +120,10 @@ class WorkerLoop:
     def limits(self) -> WorkerLimits:
         """What the engine has to watch in each of its workers."""
         return WorkerLimits(
-            self.heartbeat_timeout_seconds, self.memory_bytes_soft_max, self.memory_bytes_hard_max
+            self.heartbeat_timeout_seconds,
+            self.setup_timeout_seconds,
+            self.memory_bytes_soft_max,
+            self.memory_bytes_hard_max,
         )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from trio_actor_graph.engine.api import StopCounts
 from trio_actor_graph.graph.records import WorkerRecord
 
 
@@ -53,6 +54,7 @@ class CoordinatorStatistics(msgspec.Struct, frozen=True):
         run_times: where the time went.
         stale_reports: reports of attempts that nobody wanted any more; they were dropped.
         workers_lost: workers that ended although nobody had asked them to.
+        stops: how many worker processes were asked to stop, sent SIGTERM, and SIGKILL.
     """
 
     tasks: dict[str, int]
@@ -60,6 +62,7 @@ class CoordinatorStatistics(msgspec.Struct, frozen=True):
     run_times: tuple[RunTime, ...]
     stale_reports: int
     workers_lost: int
+    stops: StopCounts
 
 
 RUN_TIME_NAMES_MAX: Final = 1_000

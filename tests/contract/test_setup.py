@@ -14,9 +14,10 @@ import pytest
 import trio
 
 from trio_actor_graph import Coordinator, GraphError, WorkerStartError, current_task
+from trio_actor_graph.graph import scheduler
 
 from .board import Board
-from .bodies import echo, hold, told
+from .bodies import echo, hold, noop, told
 from .conftest import Engine
 
 
@@ -235,3 +236,19 @@ def test_a_context_of_the_own_process_that_fails_to_close_is_told(strict: bool) 
 
     with pytest.raises(LookupError, match="at the end"):
         trio.run(main, strict_exception_groups=strict)
+
+
+async def hang(index: int) -> None:
+    await trio.sleep_forever()
+
+
+async def test_a_setup_that_hangs_breaks_its_loop(
+    process_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is killed and tried again a few times; then the loop is given up, saying why."""
+    monkeypatch.setattr(scheduler, "FAILED_STARTS_MAX", 2)
+    loop = process_engine.loop(setup=hang, setup_timeout_seconds=0.8)
+    async with process_engine.graph("setup", loop, on_failure="continue") as graph:
+        task = graph.create_task(noop)
+    assert isinstance(task.error, WorkerStartError)
+    assert "not ready within 0.8 s" in str(task.error)

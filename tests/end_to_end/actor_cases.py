@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -62,6 +63,26 @@ async def start_program(link: trio.SocketStream) -> None:
     await trio.sleep_forever()
 
 
+async def fork_itself(link: trio.SocketStream) -> None:
+    pid = os.fork()
+    if not pid:
+        time.sleep(1000)  # noqa: ASYNC251 - in the child, where trio does not run
+    await link.send_all(b"%d\n" % pid)
+    await trio.sleep_forever()
+
+
+def _sockets_of_programs() -> list[str]:
+    """What a program gets that a task starts without closing any descriptors."""
+    listing = subprocess.run(
+        ["ls", "-l", "/proc/self/fd"],
+        close_fds=False,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return [line for line in listing.stdout.splitlines() if "socket:" in line]
+
+
 def _environment_of_programs() -> dict[str, str]:
     program = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
     environment: dict[str, str] = json.loads(subprocess.check_output(program))
@@ -75,6 +96,7 @@ async def describe(link: trio.SocketStream) -> None:
                 "path": sys.path,
                 "environment": dict(os.environ),
                 "environment_of_programs": _environment_of_programs(),
+                "sockets_of_programs": _sockets_of_programs(),
                 "main": getattr(sys.modules["__main__"], "__file__", None),
                 "stdin": sys.stdin.read(),
                 "session": os.getsid(0),
@@ -95,6 +117,7 @@ CASES = {
         loop_for_ever,
         hold_interpreter_lock,
         start_program,
+        fork_itself,
         describe,
     )
 }

@@ -3,15 +3,26 @@
 tractor starts it, by a call to `trio.lowlevel.open_process` in which nobody asks us anything. So
 `actors` puts `open_process` of this module in that call's way, and says by a context variable which
 of the calls are ours and what they shall be like.
+
+With its process a worker gets its **lifeline**, one end of a pair of sockets on which nothing is
+ever said; the other end is ours and is closed by the kernel when this program ends, however it
+ends. Owner, signal and O_ASYNC belong to the *open file*, not to the descriptor or to the process
+that asked for them. So on Linux it is armed here, before the child has run a line of its own: at
+our end's end the kernel sends SIGKILL to the child's process group. What is left is the moment
+between the child's start and our naming it the owner (a pid is known only then), in which we may
+die too: one start in some hundred, when killed at random. So the child's first lines, 20 ms after
+its start, name it as well. On other systems `worker.boot` waits for the end, from its import on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -26,6 +37,17 @@ from trio_actor_graph.worker import boot
 # Where pdb++ keeps a module named `pdb`; put on the path at the start of every interpreter.
 _PDBPP_FOLDER: Final = "_pdbpp_path_hack"
 
+# `python -m module arguments` as `python -c this module arguments`: it does what -m does, after it
+# has made itself the owner of its lifeline, or found that it has ended.
+_FIRST_LINES: Final = f"""\
+import fcntl, os, runpy, sys
+line = int(os.environ["{boot.LIFELINE_VARIABLE}"])
+fcntl.fcntl(line, fcntl.F_SETOWN, -os.getpid())
+try: os.read(line, 1) or os._exit({boot.EXIT_COORDINATOR_GONE})
+except BlockingIOError: pass
+runpy._run_module_as_main(sys.argv.pop(1))
+"""
+
 
 class ActorProcess:
     """The process of one life of one actor, as soon as there is one.
@@ -37,10 +59,11 @@ class ActorProcess:
         pid: the process id, which is also the id of its group and session.
     """
 
-    def __init__(self, name: str, process: trio.Process) -> None:
+    def __init__(self, name: str, process: trio.Process, lifeline: Lifeline) -> None:
         self.name = name
         self.pid = process.pid
         self._process = process
+        self._lifeline = lifeline
         self._ended = trio.Event()
 
     @property
@@ -72,6 +95,7 @@ class ActorProcess:
                 await _wait_pidfd(os.pidfd_open(self.pid))
                 self.kill()
         await self._process.wait()
+        self._lifeline.close()
         self._ended.set()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -80,20 +104,82 @@ class ActorProcess:
                 os.killpg(self.pid, number)
 
 
+class Lifeline:
+    """A pair of sockets: while our end is open, the process that has the other one may live.
+
+    Attributes:
+        childs_end: the descriptor that the child is to inherit.
+
+    Raises:
+        OSError: there are no descriptors left.
+    """
+
+    def __init__(self) -> None:
+        self._ours, theirs = socket.socketpair()
+        try:
+            # Not one of the first three, which a program may have closed: they get other meanings.
+            self.childs_end = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 3)
+        except OSError:
+            self._ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._childs_end_is_open = True
+        if boot.KERNEL_KILLS:
+            boot.ask_for_kill(self.childs_end)
+        _lifelines.add(self)
+
+    def hand_over(self, pid: int) -> None:
+        """Makes the process group of the child the one that our end's end kills."""
+        if boot.KERNEL_KILLS:
+            with contextlib.suppress(OSError):  # it has ended already
+                fcntl.fcntl(self.childs_end, fcntl.F_SETOWN, -pid)
+        self._close_childs_end()
+
+    def close(self) -> None:
+        """Ends the line, and so whatever still lives on it."""
+        _lifelines.discard(self)
+        self._ours.close()
+        self._close_childs_end()
+
+    def _close_childs_end(self) -> None:
+        if self._childs_end_is_open:
+            self._childs_end_is_open = False
+            os.close(self.childs_end)
+
+
+# A fork of the coordinator, such as multiprocessing's, gets copies of our ends, which would keep
+# workers alive after the coordinator has ended.
+_lifelines: set[Lifeline] = set()
+
+
+def _drop_after_fork() -> None:
+    for lifeline in list(_lifelines):
+        lifeline.close()
+
+
+os.register_at_fork(after_in_child=_drop_after_fork)
+
+
 class SpawnRequest:
     """What one of our spawns asks of `open_process`, and what came of it.
 
     Attributes:
-        environment: the child's whole environment.
-        on_process: called with the process as soon as there is one.
+        environment: the child's whole environment, but for what its lifeline adds.
+        on_process: called with the process and its lifeline as soon as there is one.
+        stderr: a descriptor that is to be the child's stderr; None for ours.
         failure: why there is none.
     """
 
     def __init__(
-        self, environment: dict[str, str], on_process: Callable[[trio.Process], None]
+        self,
+        environment: dict[str, str],
+        on_process: Callable[[trio.Process, Lifeline], None],
+        stderr: int | None = None,
     ) -> None:
         self.environment = environment
         self.on_process = on_process
+        self.stderr = stderr
         self.failure: OSError | None = None
 
 
@@ -109,19 +195,39 @@ async def open_process(command: list[str], **options: Any) -> trio.Process:
     request = spawn_request.get()
     if request is None:
         return await trio.lowlevel.open_process(command, **options)
-    options.update(
-        env=request.environment,
-        stdin=subprocess.DEVNULL,
-        # A Ctrl-C in the terminal is for the coordinator, which then ends its workers.
-        start_new_session=True,
-    )
     try:
-        process = await trio.lowlevel.open_process(command, **options)
+        lifeline = Lifeline()
+        try:
+            process = await trio.lowlevel.open_process(
+                _with_first_lines(command), **(options | _child_options(request, lifeline))
+            )
+        except BaseException:
+            lifeline.close()
+            raise
     except OSError as error:
         request.failure = error  # tractor raises a KeyError in its place
         raise
-    request.on_process(process)
+    lifeline.hand_over(process.pid)
+    request.on_process(process, lifeline)
     return process
+
+
+def _with_first_lines(command: list[str]) -> list[str]:
+    if not boot.KERNEL_KILLS or command[1] != "-m":
+        return command
+    return [command[0], "-c", _FIRST_LINES, *command[2:]]
+
+
+def _child_options(request: SpawnRequest, lifeline: Lifeline) -> dict[str, Any]:
+    end = lifeline.childs_end
+    return {
+        "env": {**request.environment, boot.LIFELINE_VARIABLE: str(end)},
+        "pass_fds": (end,),
+        "stdin": subprocess.DEVNULL,
+        "stderr": request.stderr,
+        # A Ctrl-C in the terminal is for the coordinator, which then ends its workers.
+        "start_new_session": True,
+    }
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:

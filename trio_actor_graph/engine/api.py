@@ -20,11 +20,13 @@ class WorkerLimits(NamedTuple):
 
     Attributes:
         heartbeat_timeout_seconds: how long it may show no sign of life; None for ever.
+        setup_timeout_seconds: how long it may take from its link being up until it is ready.
         memory_bytes_soft_max: resident memory above which its owner is told; None for no limit.
         memory_bytes_hard_max: resident memory above which it is killed; None for no limit.
     """
 
     heartbeat_timeout_seconds: float | None = None
+    setup_timeout_seconds: float | None = None
     memory_bytes_soft_max: int | None = None
     memory_bytes_hard_max: int | None = None
 

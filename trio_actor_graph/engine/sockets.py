@@ -1,13 +1,11 @@
-"""The private folder in which workers find their coordinator, and the two sockets in it.
+"""The private folder in which workers find their coordinator, and the socket in it.
 
 A worker is let in by what only it can have: it runs as the same user (the folder is 0700, and on
 Linux the kernel says whose process is calling), and it knows the **secret** that was put into its
 environment when it was spawned. Pickles travel on the connection that follows, so anybody else is
 dropped before a byte of his is looked at.
 
-`link` takes one connection per worker, on which tasks travel; `accept` hands it over. `life` takes
-one more, on which nothing is ever said: it stays open as long as the coordinator lives, and its end
-is the worker's end (`worker/boot.py` tells how).
+`link` takes one connection per worker, on which tasks travel; `accept` hands it over.
 
 A coordinator that is killed cannot remove its folder, so each coordinator removes those of dead
 ones. Which are dead is told by a lock (`flock`) on the folder itself, because the kernel drops a
@@ -59,10 +57,7 @@ _SECRET_LENGTH = len(secrets.token_hex(SECRET_BYTES))
 
 @contextlib.asynccontextmanager
 async def open_worker_sockets() -> AsyncGenerator[WorkerSockets]:
-    """Opens the sockets in a new private folder; removes it at the end in every case.
-
-    Workers still alive at the end are killed by it, since their lifelines end.
-    """
+    """Opens the socket in a new private folder; removes both at the end in every case."""
     await trio.to_thread.run_sync(remove_stale_folders)
     failure: BaseException | None = None
     with private_folder() as folder:
@@ -95,8 +90,7 @@ class WorkerSockets:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._expected: dict[str, _Expected] = {}
-        self._lifelines: set[trio.SocketStream] = set()
-        self._listeners: list[trio.SocketListener] = []
+        self._listener: trio.SocketListener | None = None
         _open_sockets.add(self)
 
     def new_secret(self) -> str:
@@ -139,35 +133,15 @@ class WorkerSockets:
 
     async def listen(self, nursery: trio.Nursery) -> None:
         """Lets workers connect; for `open_worker_sockets`."""
-        for name, handler in ((boot.LIFE_SOCKET, self._hold), (boot.LINK_SOCKET, self._greet)):
-            listener = await _open_listener(f"{self.folder}/{name}")
-            self._listeners.append(listener)
-            nursery.start_soon(_accept_all, listener, handler, nursery)
+        self._listener = await _open_listener(f"{self.folder}/{boot.LINK_SOCKET}")
+        nursery.start_soon(_accept_all, self._listener, self._greet, nursery)
 
     def close(self) -> None:
-        """Ends all connections that were not accepted, and all lifelines."""
-        for listener in self._listeners:
-            listener.socket.close()
-        for stream in self._lifelines:
-            stream.socket.close()
+        """Ends all connections that were not accepted."""
+        if self._listener is not None:
+            self._listener.socket.close()
         for secret in list(self._expected):
             self.forget(secret)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _hold(self, stream: trio.SocketStream) -> None:
-        """Keeps a lifeline open until its worker ends."""
-        if not _is_our_user(stream):
-            stream.socket.close()
-            return
-        self._lifelines.add(stream)
-        try:
-            while await stream.receive_some(64):  # a worker never writes; a stranger is ignored
-                pass
-        except trio.BrokenResourceError:
-            pass
-        finally:
-            self._lifelines.discard(stream)
-            stream.socket.close()
 
     @trio.lowlevel.enable_ki_protection
     async def _greet(self, stream: trio.SocketStream) -> None:
@@ -194,10 +168,12 @@ class WorkerSockets:
         return False
 
     def drop_after_fork(self) -> None:
-        """Closes our descriptors in a forked child, whose copies would keep workers alive."""
-        waiting = [expected.stream for expected in self._expected.values() if expected.stream]
-        sockets = [listener.socket for listener in self._listeners]
-        sockets += [stream.socket for stream in (*self._lifelines, *waiting)]
+        """Closes our descriptors in a forked child, whose copies would keep connections open."""
+        sockets = [
+            expected.stream.socket for expected in self._expected.values() if expected.stream
+        ]
+        if self._listener is not None:
+            sockets.append(self._listener.socket)
         for open_socket in sockets:
             with contextlib.suppress(OSError):
                 os.close(open_socket.detach())
@@ -359,7 +335,7 @@ def _is_our_folder(path: str) -> bool:
 
 
 # Forks of the coordinator, such as multiprocessing's, get copies of all descriptors. A copy of a
-# lifeline keeps a worker alive, a copy of a lock keeps a folder, after the coordinator has ended.
+# connection keeps it open, a copy of a lock keeps a folder, after the coordinator has ended.
 _open_sockets: weakref.WeakSet[WorkerSockets] = weakref.WeakSet()
 _folder_locks: set[int] = set()
 

@@ -4,15 +4,14 @@ A worker must never outlive its coordinator, and it must never be half dead. The
 gives neither: the children of a killed coordinator live on for ever, and a `SystemExit` in a called
 function leaves a process that is alive, connected and deaf. So this module does two things.
 
-*At import* it arms a **lifeline**: a silent connection to the coordinator's `life` socket. When the
-coordinator ends, however it ends, the kernel closes the other side, and (Linux) sends SIGKILL to
-the worker's process group of its own accord, because the descriptor asks for its signal by
-`O_ASYNC`, `F_SETOWN` and `F_SETSIG`. No Python code of the worker takes part, so it also works
-while C code holds the interpreter lock. Elsewhere a thread blocks on the connection and kills,
-which needs that lock. `PR_SET_PDEATHSIG` is no alternative: it fires when the *thread* that forked
-ends, and trio forks in threads that end after 10 idle seconds. Import is the earliest moment there
-is; what happens before it (interpreter start, imports) ends by itself when the connection to the
-coordinator is refused.
+*At import* it takes up its **lifeline**: one end of a pair of sockets on which nothing is ever
+said, handed over at the spawn (`engine/actor_process.py`). When the coordinator ends, however it
+ends, the kernel closes the other end, and (Linux) sends SIGKILL to the worker's process group of
+its own accord, because this end asks for its signal by `O_ASYNC`, `F_SETOWN` and `F_SETSIG`. No
+Python code of the worker takes part, so it also works while C code holds the interpreter lock, and
+before there is an interpreter: the coordinator has asked for it, on our behalf. Elsewhere a thread
+blocks on the connection and kills, which needs that lock. `PR_SET_PDEATHSIG` is no alternative: it
+fires when the *thread* that forked ends, and trio forks in threads that end after 10 idle seconds.
 
 *When called* `main` connects to the `link` socket, proves by a secret that it is the worker
 expected, and then serves until it is told to stop or the link breaks. It ends the process itself:
@@ -47,11 +46,14 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE = "TRIO_ACTOR_GRAPH_FOLDER"
 OWNER_VARIABLE = "TRIO_ACTOR_GRAPH_OWNER"
 SECRET_VARIABLE = "TRIO_ACTOR_GRAPH_SECRET"  # noqa: S105 - a name, not a secret
+LIFELINE_VARIABLE = "TRIO_ACTOR_GRAPH_LIFELINE"  # the number of a descriptor
 # JSON: the search path of modules, and what the variables changed for the start were before.
 SURROUNDINGS_VARIABLE = "TRIO_ACTOR_GRAPH_SURROUNDINGS"
 
-LIFE_SOCKET = "life"
 LINK_SOCKET = "link"
+
+KERNEL_KILLS = sys.platform == "linux"
+"""Whether the kernel can be told to kill at the end of a lifeline."""
 
 EXIT_COORDINATOR_GONE = 71
 """The exit status of a worker that found its coordinator gone before the lifeline could act."""
@@ -185,31 +187,22 @@ def _restore_search_path(assignment: _Assignment) -> None:
         sys.path[:] = assignment.path
 
 
-def _arm_lifeline(folder: str) -> socket.socket:
-    try:
-        lifeline = socket.socket(socket.AF_UNIX)
-        lifeline.connect(f"{folder}/{LIFE_SOCKET}")
-        if sys.platform == "linux":
-            _ask_for_signal(lifeline)
-        else:
-            threading.Thread(target=_wait_for_end, args=(lifeline,), daemon=True).start()
-    except OSError:
-        os._exit(EXIT_COORDINATOR_GONE)
-    return lifeline
-
-
-def _ask_for_signal(lifeline: socket.socket) -> None:
-    pid = os.getpid()
-    # A negative number is a process group: with us go the programs that tasks have started.
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -pid if os.getpgrp() == pid else pid)
+def ask_for_kill(lifeline: int) -> None:
+    """Has the kernel send SIGKILL to the owner of this end when the other one is closed."""
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | fcntl.FASYNC | os.O_NONBLOCK)
+
+
+def _take_lifeline(descriptor: int) -> socket.socket:
     try:
-        if not lifeline.recv(1):  # it ended before the signal was asked for
-            os._exit(EXIT_COORDINATOR_GONE)
-    except BlockingIOError:
-        pass
+        lifeline = socket.socket(fileno=descriptor)
+        lifeline.set_inheritable(False)
+    except OSError:
+        os._exit(EXIT_COORDINATOR_GONE)
+    if not KERNEL_KILLS:
+        threading.Thread(target=_wait_for_end, args=(lifeline,), daemon=True).start()
+    return lifeline
 
 
 def _wait_for_end(lifeline: socket.socket) -> None:
@@ -233,4 +226,4 @@ IS_WORKER = _assignment is not None
 if _assignment is not None:
     # A KeyboardInterrupt would leave the actor alive and deaf.
     signal.signal(signal.SIGINT, _ignore)
-    _lifeline = _arm_lifeline(_assignment.folder)
+    _lifeline = _take_lifeline(int(os.environ.pop(LIFELINE_VARIABLE)))
