@@ -217,6 +217,7 @@ class Coordinator:
             run_times=self._run_times.rows(),
             stale_reports=self._scheduler.stale_reports,
             workers_lost=self._scheduler.workers_lost,
+            stops=self._processes.stop_counts,
         )
 
     # ---- what handles ask for ---------------------------------------------------------------

@@ -22,7 +22,18 @@ from trio_actor_graph.errors import PayloadError, ProtocolError
 M = TypeVar("M")
 
 FRAME_BYTES_MAX: Final = (1 << 32) - 1
-"""The largest frame: what four bytes of length can say."""
+"""The largest frame for a worker: what four bytes of length can say. An attempt travels with its
+arguments and with the results of all its predecessors."""
+
+REPORT_BYTES_MAX: Final = (1 << 30) + (1 << 26)
+"""The largest frame from a worker: one value of the largest size (`payload.PAYLOAD_BYTES_MAX`, 1
+GiB) and 64 MiB for all the rest of its message, such as a condition on five million tasks. The
+coordinator reads nothing that says it is longer: workers run code that it does not trust."""
+
+UNSENT_BYTES_MAX: Final = 1 << 26
+"""How much may wait for the peer to read, 64 MiB, before threads that would send more wait too:
+a few hundred times what the kernel holds, so that a peer that is busy for a moment holds up nobody,
+and little beside what a worker process uses anyway."""
 
 READ_BYTES: Final = 1 << 18
 """How much is read at once: what a Unix socket holds with the kernel's usual buffer of 208 KiB."""
@@ -32,19 +43,29 @@ _HEADER_BYTES: Final = 4
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode_frames(messages: Sequence[msgspec.Struct]) -> Iterable[bytes]:
+def encode_frames(
+    messages: Sequence[msgspec.Struct], bytes_max: int | None = None
+) -> Iterable[bytes]:
     """The messages as one frame, or as several if one would be too large.
+
+    Args:
+        bytes_max: the largest frame that the peer reads; by default `FRAME_BYTES_MAX`.
 
     Raises:
         PayloadError: a single message is too large for a frame.
     """
     body = _encoder.encode(messages)
-    if len(body) <= FRAME_BYTES_MAX:
+    if bytes_max is None:
+        bytes_max = FRAME_BYTES_MAX
+    if len(body) <= bytes_max:
         return (len(body).to_bytes(_HEADER_BYTES, "big") + body,)
     if len(messages) == 1:
-        raise PayloadError(f"a message of {len(body):,} bytes; the limit is {FRAME_BYTES_MAX:,}")
+        raise PayloadError(f"a message of {len(body):,} bytes; the limit is {bytes_max:,}")
     half = len(messages) // 2
-    return (*encode_frames(messages[:half]), *encode_frames(messages[half:]))
+    return (
+        *encode_frames(messages[:half], bytes_max),
+        *encode_frames(messages[half:], bytes_max),
+    )
 
 
 class FrameReader(Generic[M]):
@@ -52,9 +73,12 @@ class FrameReader(Generic[M]):
 
     Args:
         kind: the union of messages that may arrive.
+        bytes_max: the largest frame that is read.
     """
 
-    def __init__(self, kind: Any):  # a union of types is no type to a type checker
+    # A union of types is no type to a type checker.
+    def __init__(self, kind: Any, bytes_max: int = REPORT_BYTES_MAX):
+        self._bytes_max = bytes_max
         self._decoder: msgspec.msgpack.Decoder[list[M]] = msgspec.msgpack.Decoder(list[kind])
         self._buffer = bytearray()
 
@@ -69,7 +93,10 @@ class FrameReader(Generic[M]):
         messages: list[M] = []
         at = 0
         while len(buffer) - at >= _HEADER_BYTES:
-            end = at + _HEADER_BYTES + int.from_bytes(buffer[at : at + _HEADER_BYTES], "big")
+            size = int.from_bytes(buffer[at : at + _HEADER_BYTES], "big")
+            if size > self._bytes_max:
+                raise ProtocolError(f"a frame of {size:,} bytes; the limit is {self._bytes_max:,}")
+            end = at + _HEADER_BYTES + size
             if len(buffer) < end:
                 break
             with memoryview(buffer) as view:
@@ -93,17 +120,31 @@ class Link(Generic[M]):
     Args:
         stream: connected; the link owns it from now on.
         kind: the union of messages that may arrive.
+        sent_frame_bytes_max: the largest frame that the peer reads.
+        received_frame_bytes_max: the largest frame that is read from it. The defaults of both are
+            the coordinator's.
     """
 
-    def __init__(self, stream: trio.SocketStream, kind: Any):
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        kind: Any,
+        *,
+        sent_frame_bytes_max: int | None = None,
+        received_frame_bytes_max: int = REPORT_BYTES_MAX,
+    ):
         self._stream = stream
-        self._reader: FrameReader[M] = FrameReader(kind)
+        self._sent_frame_bytes_max = sent_frame_bytes_max
+        self._reader: FrameReader[M] = FrameReader(kind, received_frame_bytes_max)
         # A second descriptor for the same socket, to use it from any thread without waiting.
         self._socket = socket.fromfd(stream.socket.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         self._descriptor = self._socket.fileno()
         self._lock = threading.Lock()
+        self._has_room = threading.Condition(self._lock)
+        self._waiting = 0  # threads, for room
         self._unsent: deque[memoryview] = deque()
+        self._unsent_bytes = 0
         self._has_unsent = trio.Event()
         self._token = trio.lowlevel.current_trio_token()
         self._is_broken = False
@@ -113,9 +154,24 @@ class Link(Generic[M]):
 
         A link whose peer has gone swallows them: its end is told by the reader.
         """
-        for frame in encode_frames(messages):
+        for frame in encode_frames(messages, self._sent_frame_bytes_max):
             with self._lock:
                 self._send(frame)
+
+    def wait_for_room(self) -> None:
+        """Wait until no more than `UNSENT_BYTES_MAX` waits for the peer to read.
+
+        For threads other than trio's, which drains the link while they wait; and with no lock held
+        that trio's thread may want.
+        """
+        if self._unsent_bytes <= UNSENT_BYTES_MAX:
+            return
+        with self._has_room:
+            self._waiting += 1
+            try:
+                self._has_room.wait_for(lambda: self._unsent_bytes <= UNSENT_BYTES_MAX)
+            finally:
+                self._waiting -= 1
 
     async def receive(self) -> AsyncGenerator[list[M], None]:
         """Whatever has arrived, batch by batch, until the peer closes its end.
@@ -144,17 +200,21 @@ class Link(Generic[M]):
             await self._has_unsent.wait()
             self._has_unsent = trio.Event()
             while self._unsent:
-                await trio.lowlevel.wait_writable(self._descriptor)
+                try:
+                    await trio.lowlevel.wait_writable(self._descriptor)
+                except trio.ClosedResourceError:
+                    return
                 with self._lock:
                     self._push()
 
     @property
     def unsent_bytes(self) -> int:
         """How much waits for the peer to read."""
-        return sum(map(len, self._unsent))
+        return self._unsent_bytes
 
     async def aclose(self) -> None:
-        self._is_broken = True
+        with self._lock:
+            self._break()
         trio.lowlevel.notify_closing(self._descriptor)
         self._socket.close()
         with trio.CancelScope(shield=True):
@@ -164,6 +224,7 @@ class Link(Generic[M]):
         if self._is_broken:
             return
         self._unsent.append(memoryview(frame))
+        self._unsent_bytes += len(frame)
         if len(self._unsent) == 1:
             self._push()
         if self._unsent:
@@ -173,6 +234,7 @@ class Link(Generic[M]):
         try:
             while self._unsent:
                 sent = self._socket.send(self._unsent[0], socket.MSG_NOSIGNAL)
+                self._unsent_bytes -= sent
                 if sent < len(self._unsent[0]):
                     self._unsent[0] = self._unsent[0][sent:]
                 else:
@@ -180,8 +242,16 @@ class Link(Generic[M]):
         except BlockingIOError:
             pass
         except OSError:
-            self._is_broken = True
-            self._unsent.clear()
+            self._break()
+        if self._waiting and self._unsent_bytes <= UNSENT_BYTES_MAX:
+            self._has_room.notify_all()
+
+    def _break(self) -> None:
+        """Forget what can no longer be sent."""
+        self._is_broken = True
+        self._unsent.clear()
+        self._unsent_bytes = 0
+        self._has_room.notify_all()
 
     def _wake_drain(self) -> None:
         wake: Callable[[], None] = self._set_has_unsent

@@ -24,6 +24,7 @@ class DefineFunction(msgspec.Struct, frozen=True, tag=1, array_like=True, gc=Fal
 
     Attributes:
         qualified_name: `module:qualname`, by which the coordinator knows assigned functions again.
+        payload: its encoded form; empty where it may only be named, and does not run there yet.
     """
 
     function_id: int

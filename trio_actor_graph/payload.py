@@ -112,6 +112,20 @@ def decode_value(data: bytes) -> Any:
     return pickle.loads(data)
 
 
+def decode_result(data: bytes, label: str) -> Any:
+    """The value that a task has returned, for somebody who asks for it.
+
+    Raises:
+        PayloadError: it cannot be decoded in this process, whatever that raises.
+    """
+    try:
+        return decode_value(data)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it may even call sys.exit
+        raise PayloadError(f"the result of {label} cannot be decoded: {brief(error)}") from error
+
+
 def reduce_task(uid: int, label: str) -> tuple[Callable[[int], object], tuple[int]]:
     """What `Task.__reduce__` returns: a data edge, if arguments are being encoded.
 

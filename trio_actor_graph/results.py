@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any, Final, cast
 
-from trio_actor_graph.errors import PayloadError, ResultReleased
+from trio_actor_graph.errors import ResultReleased
 from trio_actor_graph.graph.failures import Failure, StoreFull
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.stories import skip_cause
 from trio_actor_graph.outcome import TaskOutcome
-from trio_actor_graph.payload import brief, decode_value
+from trio_actor_graph.payload import decode_result
 
 STORED_MEMORY_PART: Final = 0.5
 """Which part of the machine's memory the results of one graph may take by default: beyond it the
@@ -84,14 +84,7 @@ class ResultStore:
                 f"the result of {task.label} has been released: its graph was opened with "
                 "keep_results='needed', and nothing could ask for it any more"
             )
-        try:
-            value = decode_value(self._encoded[uid])
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # unpickling may even call sys.exit
-            raise PayloadError(
-                f"the result of {task.label} cannot be decoded: {brief(error)}"
-            ) from error
+        value = decode_result(self._encoded[uid], task.label)
         self._decoded[uid] = value
         return value
 

@@ -20,7 +20,13 @@ import trio.testing
 
 from trio_actor_graph import link as link_module
 from trio_actor_graph.errors import PayloadError, ProtocolError
-from trio_actor_graph.link import FrameReader, Link, encode_frames
+from trio_actor_graph.link import (
+    FRAME_BYTES_MAX,
+    REPORT_BYTES_MAX,
+    FrameReader,
+    Link,
+    encode_frames,
+)
 from trio_actor_graph.messages import (
     CancelAttempt,
     DefineFunction,
@@ -29,6 +35,7 @@ from trio_actor_graph.messages import (
     ToWorker,
     WorkerReady,
 )
+from trio_actor_graph.payload import PAYLOAD_BYTES_MAX
 
 # Samples of every message, made from the annotations of their fields
 
@@ -118,7 +125,23 @@ def test_messages_appear_as_soon_as_their_frame_is_whole() -> None:
 def test_a_length_that_promises_more_than_comes_waits() -> None:
     """A frame that is not whole is no error: its rest may still come."""
     frame = framed([CancelAttempt(1)])
-    assert read(ToWorker, b"\xff\xff\xff\xff" + frame[4:]) == []
+    assert read(ToWorker, b"\x40\x00\x00\x00" + frame[4:]) == []
+
+
+@pytest.mark.parametrize("size", [REPORT_BYTES_MAX + 1, int.from_bytes(b"GET "), FRAME_BYTES_MAX])
+def test_a_length_that_cannot_be_is_refused_at_once(size: int) -> None:
+    """No worker sends a frame of that size: nothing of it is waited for, let alone kept."""
+    head = size.to_bytes(4, "big")
+    limit = f"{REPORT_BYTES_MAX:,}"
+    with pytest.raises(ProtocolError, match=f"a frame of {size:,} bytes; the limit is {limit}"):
+        read(FromWorker, head[:3], head[3:])
+
+
+def test_the_largest_value_fits_into_a_report() -> None:
+    """Alone, as a result is; and the coordinator may send more to its workers."""
+    assert PAYLOAD_BYTES_MAX + 1_000_000 < REPORT_BYTES_MAX < FRAME_BYTES_MAX
+    reader: FrameReader[msgspec.Struct] = FrameReader(ToWorker, FRAME_BYTES_MAX)
+    assert reader.feed(b"\xff\xff\xff\xff") == []
 
 
 def encoded(value: object) -> bytes:
@@ -181,16 +204,15 @@ def test_damaged_frames_are_read_or_refused(seed: int) -> None:
         assert all(isinstance(message, tuple(FromWorker.__args__)) for message in messages)
 
 
-def test_a_batch_too_large_for_one_frame_becomes_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_too_large_for_one_frame_becomes_several() -> None:
     """Order is kept; only a single message that is too large is refused, with its size."""
-    monkeypatch.setattr(link_module, "FRAME_BYTES_MAX", 100)
     messages = [DefineFunction(i, "f", b"x" * 40) for i in range(7)]
-    frames = list(encode_frames(messages))
+    frames = list(encode_frames(messages, 100))
     assert all(len(frame) <= 104 for frame in frames)
     assert len(frames) > 1
     assert read(ToWorker, *frames) == messages
     with pytest.raises(PayloadError, match=r"a message of 1\d\d bytes; the limit is 100"):
-        encode_frames([*messages, DefineFunction(7, "f", b"x" * 120)])
+        encode_frames([*messages, DefineFunction(7, "f", b"x" * 120)], 100)
 
 
 # Links
@@ -353,13 +375,8 @@ async def test_a_peer_that_talks_nonsense_ends_the_receiving(sent: str) -> None:
             async with aclosing(link.receive()) as batches:
                 assert await anext(batches) == [CancelAttempt(1)]
                 theirs.sendall(nonsense[sent]())
-                if sent == "rubbish":  # its first four bytes promise 1.2 GB, which never come
-                    theirs.close()
-                    with pytest.raises(StopAsyncIteration):
-                        await anext(batches)
-                else:
-                    with pytest.raises(ProtocolError):
-                        await anext(batches)
+                with pytest.raises(ProtocolError):
+                    await anext(batches)
         finally:
             await link.aclose()
 
@@ -377,3 +394,112 @@ async def test_closing_ends_whoever_receives() -> None:
         await trio.testing.wait_all_tasks_blocked()
         await left.aclose()
     assert batches == ["over"]
+
+
+# Slow and full
+
+
+async def test_threads_wait_for_a_peer_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What piles up is bounded, trio's own thread never waits, and nothing is lost."""
+    monkeypatch.setattr(link_module, "UNSENT_BYTES_MAX", 1_000_000)
+    threads, each, size = 3, 300, 20_000
+    unsent: list[int] = []
+
+    def send_all(thread: int) -> None:
+        for number in range(each):
+            left.send([DefineFunction(number, f"thread {thread}", bytes(size))])
+            unsent.append(left.unsent_bytes)
+            left.wait_for_room()
+
+    async with open_pair() as (left, right), draining(left), trio.open_nursery() as nursery:
+        for thread in range(threads):
+            nursery.start_soon(trio.to_thread.run_sync, send_all, thread)
+        with trio.fail_after(30):
+            while left.unsent_bytes <= 1_000_000:  # noqa: ASYNC110  until they wait
+                await trio.sleep(0.001)
+        left.send([CancelAttempt(1)])
+        messages = await take(right, threads * each + 1)
+    assert max(unsent) < 1_000_000 + threads * (size + 1_000) + 1_000
+    for thread in range(threads):
+        own = [m for m in messages if getattr(m, "qualified_name", "") == f"thread {thread}"]
+        assert [m.function_id for m in own] == list(range(each))
+
+
+@pytest.mark.parametrize("how", ["closed here", "closed there"])
+async def test_threads_that_wait_for_room_are_freed_when_the_link_ends(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """There is nobody left to wait for."""
+    monkeypatch.setattr(link_module, "UNSENT_BYTES_MAX", 1_000)
+    async with open_pair() as (left, right), draining(left), trio.open_nursery() as nursery:
+        left.send([DefineFunction(1, "f", bytes(5_000_000))])
+        nursery.start_soon(trio.to_thread.run_sync, left.wait_for_room)
+        await trio.testing.wait_all_tasks_blocked()
+        assert left.unsent_bytes > 1_000
+        await (left if how == "closed here" else right).aclose()
+        left.wait_for_room()
+    assert left.unsent_bytes == 0
+
+
+async def test_both_ends_full_at_once_with_threads_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each waits for the other to read, and both do read: all arrives."""
+    monkeypatch.setattr(link_module, "UNSENT_BYTES_MAX", 100_000)
+    messages = [DefineFunction(i, "f", bytes(50_000)) for i in range(200)]
+    received: list[list[Any]] = []
+
+    def send_all(link: Link[Any]) -> None:
+        for message in messages:
+            link.send([message])
+            link.wait_for_room()
+
+    async def receive(link: Link[Any]) -> None:
+        received.append(await take(link, len(messages)))
+
+    async with (
+        open_pair() as (left, right),
+        draining(left, right),
+        trio.open_nursery() as nursery,
+    ):
+        for link in (left, right):
+            nursery.start_soon(trio.to_thread.run_sync, send_all, link)
+        await trio.testing.wait_all_tasks_blocked()
+        for link in (left, right):
+            nursery.start_soon(receive, link)
+    assert received == [messages, messages]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_rubbish_from_a_peer_ends_the_receiving(seed: int) -> None:
+    """Random bytes over a real socket: messages, the end or ProtocolError, and nothing else."""
+    chance = random.Random(seed)
+    for _ in range(20):
+        ours, theirs = socket.socketpair()
+        link = Link[Any](trio.SocketStream(trio.socket.from_stdlib_socket(ours)), FromWorker)
+        with theirs:
+            body = chance.randbytes(chance.randrange(200))
+            size = chance.choice([len(body), chance.randrange(1 << 32), chance.randrange(100)])
+            theirs.sendall(size.to_bytes(4, "big") + body)
+            theirs.shutdown(socket.SHUT_WR)
+            try:
+                async for batch in link.receive():
+                    assert all(isinstance(m, tuple(FromWorker.__args__)) for m in batch)
+            except ProtocolError:
+                pass
+            finally:
+                await link.aclose()
+
+
+@pytest.mark.parametrize("cut", range(len(framed([CancelAttempt(1), CancelAttempt(2)]))))
+async def test_a_link_that_ends_within_a_frame_just_ends(cut: int) -> None:
+    """At whatever byte: what was whole before is delivered, and of the rest nothing."""
+    ours, theirs = socket.socketpair()
+    link = Link[Any](trio.SocketStream(trio.socket.from_stdlib_socket(ours)), ToWorker)
+    try:
+        with theirs:
+            frame = framed([CancelAttempt(1), CancelAttempt(2)])
+            theirs.sendall(framed([CancelAttempt(0)]) + frame[:cut])
+        assert [m async for batch in link.receive() for m in batch] == [CancelAttempt(0)]
+    finally:
+        await link.aclose()

@@ -55,9 +55,9 @@ def test_the_limits_page_tells_the_values_of_the_code() -> None:
         (REPOSITORY / "docs" / "limits.md").read_text(),
         re.MULTILINE,
     )
-    units = {"GiB": 2.0**30, "ms": 1e-3, "s": 1.0, "characters": 1.0, "tasks": 1.0, "": 1.0}
+    units = {"GiB": 2.0**30, "ms": 1e-3}  # all others count one by one
     told = {
-        (module, name): float(number.replace(",", "")) * units[unit]
+        (module, name): float(number.replace(",", "")) * units.get(unit, 1.0)
         for name, number, unit, module in rows
     }
     real = {
@@ -65,7 +65,7 @@ def test_the_limits_page_tells_the_values_of_the_code() -> None:
         for module, name in told
     }
 
-    assert len(told) >= 10
+    assert len(told) >= 35
     # A frame's length field holds one less than 4 GiB.
     assert {
         key: round(value + (key[1] == "FRAME_BYTES_MAX"), 9) for key, value in real.items()

@@ -6,11 +6,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from trio_actor_graph.calls import Call, Options, WaitsOn
-from trio_actor_graph.errors import GraphError, TrioActorGraphError
+from trio_actor_graph.errors import GraphError, ResultReleased, TrioActorGraphError
 from trio_actor_graph.graph.conditions import TaskReference, as_condition
 from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.outcome import TaskOutcome, outcome_error
-from trio_actor_graph.payload import decode_value
+from trio_actor_graph.payload import decode_result
 from trio_actor_graph.task import R_co, Task, TaskCreator
 
 if TYPE_CHECKING:
@@ -48,13 +48,20 @@ class PredecessorOutcome:
 
     @property
     def result(self) -> Any:  # whatever the function of that task returned
-        """Its result, decoded once; None unless it succeeded."""
+        """Its result, decoded once; None unless it succeeded.
+
+        Raises:
+            ResultReleased: its graph has not kept it.
+        """
+        if self._outcome.is_released:
+            raise ResultReleased(f"the result of task {self.name!r} ({self.uid}) has been released")
         if self._outcome.value is None:
             return None
         try:
             return self._decoded
         except AttributeError:
-            self._decoded: Any = decode_value(self._outcome.value)
+            label = f"task {self.name!r} ({self.uid})"
+            self._decoded: Any = decode_result(self._outcome.value, label)
             return self._decoded
 
     @property
@@ -91,6 +98,14 @@ class CurrentTask(TaskReference, TaskCreator):
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
         return self._attempt.message.attempt_number
+
+    @property
+    def attempt_id(self) -> int:
+        """The number of this attempt: larger for each new one, of whatever task.
+
+        It lets the outside tell a late attempt from the one that replaced it (a fencing token).
+        """
+        return self._attempt.message.attempt_id
 
     @property
     def worker_context(self) -> Any:  # whatever the user's `setup` returned
@@ -171,12 +186,12 @@ class ChildTask(Task[R_co]):
             raise error
         return self._value(self._outcome)
 
-    def cancel(self) -> None:
-        self._attempt.runner.cancel_task(self._attempt, self._uid)
+    def cancel(self, *, successors: bool = False) -> None:
+        self._attempt.runner.cancel_task(self._attempt, self._uid, successors)
 
     def _value(self, outcome: TaskOutcome) -> R_co:
         assert outcome.value is not None
-        value: R_co = decode_value(outcome.value)
+        value: R_co = decode_result(outcome.value, f"task {self.name!r} ({self.uid})")
         return value
 
     async def _wait(self, is_seen: bool) -> TaskOutcome:

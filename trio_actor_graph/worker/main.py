@@ -16,13 +16,13 @@ import trio
 
 from trio_actor_graph.begun import BegunMarks
 from trio_actor_graph.calls import AnyFunction
-from trio_actor_graph.link import Link
+from trio_actor_graph.link import FRAME_BYTES_MAX, REPORT_BYTES_MAX, Link
 from trio_actor_graph.messages import (
-    DefineFunction,
     StartUp,
     StopWorker,
     ToWorker,
     WorkerReady,
+    WorkerStopping,
     WorkerUnable,
 )
 from trio_actor_graph.outcome import describe_exception
@@ -36,7 +36,12 @@ UNABLE_SECONDS: Final = 5.0
 
 async def serve(stream: trio.SocketStream) -> None:
     """Be a worker until the coordinator says stop or closes the link."""
-    link: Link[Any] = Link(stream, ToWorker)
+    link: Link[Any] = Link(
+        stream,
+        ToWorker,
+        sent_frame_bytes_max=REPORT_BYTES_MAX,
+        received_frame_bytes_max=FRAME_BYTES_MAX,
+    )
     try:
         async with trio.open_nursery() as nursery, aclosing(link.receive()) as batches:
             nursery.start_soon(link.drain)
@@ -56,18 +61,22 @@ async def _serve_loop(
     functions = ReceivedFunctions(
         start_up.coordinator_id, ids, lambda message: link.send([message])
     )
-    async with AsyncExitStack() as stack:
+    async with trio.open_nursery() as beating, AsyncExitStack() as stack:
+        stack.callback(beating.cancel_scope.cancel)  # the last of all
         try:
             _load(functions, start_up)
             setup = decode_value(start_up.setup) if start_up.setup else None
             context = await stack.enter_async_context(
                 open_worker_context(setup, start_up.worker_index)
             )
+            marks = BegunMarks(start_up.begun_path, start_up.slots)
         except (Exception, SystemExit) as error:
             link.send([WorkerUnable(describe_exception(error, frames_hidden=1).traceback)])
             with trio.move_on_after(UNABLE_SECONDS):
                 await anext(batches, None)
             return
+        if start_up.heartbeat_seconds is not None:
+            beating.start_soon(_beat, marks, start_up.heartbeat_seconds)
         async with trio.open_nursery() as nursery:
             runner = AttemptRunner(
                 start_up.slots,
@@ -78,32 +87,47 @@ async def _serve_loop(
                 start_up.registered,
                 start_up.loops,
                 worker_context=context,
-                marks=BegunMarks(start_up.begun_path, start_up.slots),
+                marks=marks,
+                wait_for_room=link.wait_for_room,
             )
             nursery.start_soon(runner.run)
             link.send([WorkerReady(os.getpid())])
-            await _take_messages(runner, functions, messages, batches)
+            grace_seconds = await _take_messages(link, runner, messages, batches)
+            graceful_until = trio.current_time() + grace_seconds
+            runner.close()
             nursery.cancel_scope.cancel()
+        with trio.move_on_at(graceful_until):
+            await runner.wait_threads()
+
+
+async def _beat(marks: BegunMarks, seconds: float) -> None:
+    """Note again and again that trio runs here; begins with one beat, before anybody can wait."""
+    while True:
+        marks.beat()
+        await trio.sleep(seconds)
 
 
 async def _take_messages(
+    link: Link[Any],
     runner: AttemptRunner,
-    functions: ReceivedFunctions,
     messages: list[Any],
     batches: AsyncIterator[list[Any]],
-) -> None:
-    """Hand every batch to the runner until there is an end to them."""
+) -> float:
+    """Hand every batch to the runner until there is an end to them.
+
+    Returns:
+        For how many seconds plain functions that still run are to be waited for.
+    """
     while True:
-        for message in messages:
-            if isinstance(message, DefineFunction):
-                functions.define(message)
         runner.handle(messages)
-        if any(isinstance(message, StopWorker) for message in messages):
-            return
+        for message in messages:
+            if isinstance(message, StopWorker):
+                link.send([WorkerStopping()])
+                return message.grace_seconds
         try:
             messages = await anext(batches)
         except StopAsyncIteration:
-            return
+            return 0.0
 
 
 def _load(functions: ReceivedFunctions, start_up: StartUp) -> None:

@@ -22,6 +22,7 @@ import trio
 
 from trio_actor_graph.begun import BegunMarks
 from trio_actor_graph.calls import (
+    AnyFunction,
     Call,
     Options,
     function_name,
@@ -45,15 +46,20 @@ from trio_actor_graph.messages import (
     CancelAttempt,
     CancelTask,
     CreateTask,
+    DefineFunction,
+    ForgetFunctions,
+    FunctionsForgotten,
     ReturnAttempts,
     RunAttempt,
 )
 from trio_actor_graph.outcome import TaskOutcome, describe_exception
 from trio_actor_graph.payload import decode_call, encode_call, encode_value
+from trio_actor_graph.retries import encoded_retry_on
 from trio_actor_graph.task import Task
 from trio_actor_graph.worker.awaiting import Awaiting, Waits
 from trio_actor_graph.worker.context import CurrentTask, PredecessorOutcome, current
-from trio_actor_graph.worker.functions import FunctionBook, LoadedFunction
+from trio_actor_graph.worker.functions import NOT_LOADED, FunctionBook, LoadedFunction
+from trio_actor_graph.worker.retry_rules import RetryRules
 from trio_actor_graph.worker.slots import Slots
 from trio_actor_graph.worker.threads import FunctionThreads
 
@@ -67,14 +73,13 @@ TICK_SECONDS: Final = 0.02
 """How often a worker that runs plain functions looks for time limits and unsent reports."""
 
 
-_NOT_LOADED: Final = LoadedFunction(None)
-
-
 class RunningAttempt:
     """An attempt that has begun, and what it waits for.
 
     Attributes:
-        scope: what stops it; None for a plain function in a thread, which cannot be stopped.
+        loaded: its function; `NOT_LOADED` before a thread has loaded it.
+        scope: what stops it; None for a plain function in a thread, which cannot be stopped, and
+            while a function is loaded there.
         is_stopped: it was cancelled, or is over its time limit and the coordinator knows.
         waits: what it waits for, and whether it has its slot.
     """
@@ -93,7 +98,7 @@ class RunningAttempt:
     def __init__(self, runner: AttemptRunner, message: RunAttempt):
         self.runner = runner
         self.message = message
-        self.loaded = _NOT_LOADED
+        self.loaded = NOT_LOADED
         self.began = perf_counter()
         self.scope: trio.CancelScope | None = None
         self.is_stopped = False
@@ -114,7 +119,12 @@ class RunningAttempt:
 
     def seconds(self) -> float:
         """How long it has run, without the time it waited for other tasks."""
-        return perf_counter() - self.began - self.waits.seconds
+        return max(0.0, perf_counter() - self.began - self.waits.seconds)
+
+    def load(self) -> None:
+        """Load its function, in a thread for functions: that may import anything."""
+        self.loaded = self.runner.load(self.message.function_id)
+        self.began = perf_counter()
 
 
 class AttemptRunner:
@@ -130,6 +140,7 @@ class AttemptRunner:
         loops: the names of all worker loops.
         marks: where to note what runs, for the case that the process dies.
         in_place: plain functions are called in the trio thread, not in threads of their own.
+        wait_for_room: waits, in a thread, until there is room for more to send.
     """
 
     def __init__(
@@ -144,21 +155,26 @@ class AttemptRunner:
         worker_context: object = None,
         marks: BegunMarks | None = None,
         in_place: bool = False,
+        wait_for_room: Callable[[], None] = lambda: None,
     ):
         self.worker_context = worker_context
         self._slots = Slots(slots, marks)
         self._awaiting = Awaiting(self._slots, self._report_soon, self._begin_all)
         self._functions = functions
         self._send = send
+        self._wait_for_room = wait_for_room
         self._nursery = nursery
         self._uids = uids
         self._registered = registered
         self._loops = loops
         self._in_place = in_place
+        self._rules = RetryRules((KeyboardInterrupt,) if in_place else ())
         self._token = trio.lowlevel.current_trio_token()
         self._threads = FunctionThreads(self._run_and_go_on, "trio_actor_graph")
         self._running: dict[int, RunningAttempt] = {}
+        self._is_closed = False
         self._reports: deque[msgspec.Struct] = deque()
+        self._naming = threading.Lock()  # held for a moment: see `functions.py`
         self._flushing = threading.Lock()
         self._flushed = perf_counter()
         self._has_threads = trio.Event()
@@ -167,21 +183,45 @@ class AttemptRunner:
 
     def handle(self, messages: Sequence[msgspec.Struct]) -> None:
         """Take a batch of the coordinator's messages."""
-        self._slots.hold(m for m in messages if isinstance(m, RunAttempt))
-        for message in messages:
-            match message:
-                case RunAttempt():
-                    pass
-                case CancelAttempt(attempt_id):
-                    self._cancel(attempt_id)
-                case ReturnAttempts(count):
-                    self._report(AttemptsReturned(self._slots.take_last(count)))
-                case AwaitedEnded(attempt_id, outcome):
-                    if (running := self._running.get(attempt_id)) is not None:
-                        self._awaiting.tell(running, outcome)
+        attempts = [message for message in messages if type(message) is RunAttempt]
+        others = messages if not attempts else [m for m in messages if type(m) is not RunAttempt]
+        for message in others:  # first, because a thread may begin an attempt as soon as it is held
+            if isinstance(message, DefineFunction):
+                self._functions.define(message)
+            elif isinstance(message, ForgetFunctions):
+                self._forget(message.function_ids)
+        self._slots.hold(attempts)
+        for message in others:
+            self._handle(message)
         self._begin_all()
         if self._reports:
             self._flush_soon()
+
+    def _handle(self, message: msgspec.Struct) -> None:
+        match message:
+            case CancelAttempt(attempt_id):
+                self._cancel(attempt_id)
+            case ReturnAttempts(count):
+                self._report(AttemptsReturned(self._slots.take_last(count)))
+            case AwaitedEnded(attempt_id, outcome):
+                if (running := self._running.get(attempt_id)) is not None:
+                    self._awaiting.tell(running, outcome)
+
+    def _forget(self, function_ids: tuple[int, ...]) -> None:
+        with self._naming:
+            self._functions.forget(function_ids)
+            self._report(FunctionsForgotten(function_ids))
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._is_closed = True
+        self._slots.drop_all()
+        self._threads.close()
+
+    async def wait_threads(self) -> None:
+        """Wait until no plain function runs in a thread any more."""
+        while self._threads.busy:  # noqa: ASYNC110  to be told would cost each of them a call
+            await trio.sleep(TICK_SECONDS / 4)
 
     async def run(self) -> None:
         """Look after what runs; as long as the runner is used, in its nursery."""
@@ -250,34 +290,46 @@ class AttemptRunner:
             self._check_known("worker loop", options.worker_loop, self._loops)
         name = options.name or what
         arguments, inputs = encode_call(call.args, call.kwargs, f"task {name!r}")
+        policy = options.retries
+        retry_on = None if policy is None else encoded_retry_on(policy)
         uid = next(self._uids)
-        self._report(
-            CreateTask(
-                attempt.message.attempt_id,
-                uid,
-                number,
-                is_async,
-                name,
-                arguments,
-                inputs,
-                options.condition,
-                options.priority,
-                options.retries,
-                options.timeout_seconds,
-                options.worker_loop,
-            )
+        creation = CreateTask(
+            attempt.message.attempt_id,
+            uid,
+            number,
+            is_async,
+            name,
+            arguments,
+            inputs,
+            options.condition,
+            options.priority,
+            None if policy is None else policy.spec,
+            options.timeout_seconds,
+            options.worker_loop,
+            retry_on,
         )
+        self._report_creation(creation, function)
         self._flush_in_time(attempt)
         return uid, name
+
+    def _report_creation(self, creation: CreateTask, function: AnyFunction | str) -> None:
+        """Report it by a number that has not been forgotten since it was looked up."""
+        while True:
+            with self._naming:
+                if isinstance(function, str) or self._functions.knows(int(creation.function)):
+                    self._report(creation)
+                    return
+            number = self._functions.identify(function)
+            creation = msgspec.structs.replace(creation, function=number)
 
     def add_predecessor(self, attempt: RunningAttempt, uid: int, condition: AnyCondition) -> None:
         self._check_running(attempt)
         self._report(AddPredecessor(attempt.message.attempt_id, uid, condition))
         self._flush_in_time(attempt)
 
-    def cancel_task(self, attempt: RunningAttempt, uid: int) -> None:
+    def cancel_task(self, attempt: RunningAttempt, uid: int, successors: bool) -> None:
         self._check_running(attempt)
-        self._report(CancelTask(attempt.message.attempt_id, uid))
+        self._report(CancelTask(attempt.message.attempt_id, uid, successors))
         self._flush_in_time(attempt)
 
     def mark_seen(self, attempt: RunningAttempt, uid: int) -> None:
@@ -309,11 +361,17 @@ class AttemptRunner:
 
     def _begun(self, message: RunAttempt) -> RunningAttempt:
         running = self._running[message.attempt_id] = RunningAttempt(self, message)
-        running.loaded = self._functions.load(message.function_id)  # may take its time
+        running.loaded = self._functions.get(message.function_id)
         return running
+
+    def load(self, function_id: int) -> LoadedFunction:
+        """Load a function; in a thread for functions."""
+        return self._functions.load(function_id)
 
     def _start(self, running: RunningAttempt) -> None:
         """Set an attempt going that has its slot (trio thread)."""
+        if self._is_closed:
+            return
         if running.loaded.is_async or self._in_place:
             running.scope = trio.CancelScope()
             if running.is_stopped:  # while it was loaded
@@ -338,7 +396,7 @@ class AttemptRunner:
         except BaseException as error:
             if self._is_meant_for_all(error):
                 raise
-            report = self._failed(running, describe_exception(error, frames_hidden=2))
+            report = self._failed(running, error, describe_exception(error, frames_hidden=2))
         if scope.cancelled_caught and not running.is_stopped:
             report = AttemptFailed(
                 running.message.attempt_id, TimedOut(limit or 0.0), running.seconds()
@@ -357,14 +415,14 @@ class AttemptRunner:
 
     async def _call_async(self, running: RunningAttempt) -> msgspec.Struct:
         await trio.lowlevel.checkpoint_if_cancelled()
-        if running.loaded.failure is not None:
-            return self._failed(running, running.loaded.failure)
-        assert running.loaded.function is not None
+        self._slots.mark(running.message.attempt_id)
+        if running.loaded.function is None:
+            return self._not_loaded(running)
         args, kwargs = running.arguments()
         try:
             value = running.loaded.function(*args, **kwargs)
         except StopIteration as error:  # out of a coroutine it would be a RuntimeError
-            return self._failed(running, describe_exception(error, frames_hidden=1))
+            return self._failed(running, error, describe_exception(error, frames_hidden=1))
         limit = running.message.timeout_seconds
         if running.loaded.is_async:
             value = await value
@@ -373,9 +431,19 @@ class AttemptRunner:
         return self._succeeded(running, value)
 
     def _run_and_go_on(self, running: RunningAttempt) -> RunningAttempt | None:
-        """Run a plain function in this thread, and find the next one to run in it."""
-        self._run_plain(running)
-        message = self._slots.release_and_begin(running.message.attempt_id)
+        """Run a plain function in this thread, and find the next one to run in it.
+
+        Where a function is not loaded yet, only this thread can tell whether it is a plain one.
+        """
+        self._slots.mark(running.message.attempt_id)
+        if running.loaded is NOT_LOADED:
+            running.load()
+        if running.loaded.is_async:
+            self._token.run_sync_soon(self._start, running)
+            message = self._slots.begin()
+        else:
+            self._run_plain(running)
+            message = self._slots.release_and_begin(running.message.attempt_id)
         while message is not None:
             following = self._begun(message)
             if not following.loaded.is_async:
@@ -395,13 +463,12 @@ class AttemptRunner:
             if running.is_stopped:  # while it was loaded
                 report = AttemptStopped(running.message.attempt_id)
             elif loaded.function is None:
-                assert loaded.failure is not None
-                report = self._failed(running, loaded.failure)
+                report = self._not_loaded(running)
             else:
                 args, kwargs = running.arguments()
                 report = self._succeeded(running, loaded.function(*args, **kwargs))
         except BaseException as error:  # SystemExit and KeyboardInterrupt end the task only
-            report = self._failed(running, describe_exception(error, frames_hidden=1))
+            report = self._failed(running, error, describe_exception(error, frames_hidden=1))
         finally:
             current.reset(token)
         self._end(running, report)
@@ -420,8 +487,18 @@ class AttemptRunner:
         name = f"the result of task {running.message.name!r}"
         return AttemptSucceeded(attempt_id, encode_value(value, name), seconds)
 
-    def _failed(self, running: RunningAttempt, failure: Raised) -> AttemptFailed:
-        return AttemptFailed(running.message.attempt_id, failure, running.seconds())
+    def _failed(
+        self, running: RunningAttempt, error: BaseException, failure: Raised
+    ) -> AttemptFailed:
+        seconds = running.seconds()
+        failure, is_final = self._rules.judge(running.message.retry_on, error, failure)
+        return AttemptFailed(running.message.attempt_id, failure, seconds, is_final)
+
+    def _not_loaded(self, running: RunningAttempt) -> AttemptFailed:
+        loaded = running.loaded
+        assert loaded.error is not None
+        assert loaded.failure is not None
+        return self._failed(running, loaded.error, loaded.failure)
 
     def _cancel(self, attempt_id: int) -> None:
         if self._slots.drop(attempt_id):
@@ -437,6 +514,8 @@ class AttemptRunner:
     def _check_time_limit(self, running: RunningAttempt) -> None:
         limit = running.message.timeout_seconds
         if limit is None or running.scope is not None or running.is_stopped:
+            return
+        if running.loaded is NOT_LOADED:  # looked at by the coordinator, should that never end
             return
         if running.seconds() > limit:
             running.is_stopped = True
@@ -458,12 +537,15 @@ class AttemptRunner:
         is_short = mean is not None and mean < SHORT_SECONDS
         if not is_short or perf_counter() - self._flushed > FLUSH_SECONDS:
             self.flush()
+            self._wait_for_room()
 
     def _flush_in_time(self, attempt: RunningAttempt) -> None:
         if attempt.scope is not None:
             self._flush_soon()
-        elif perf_counter() - self._flushed > FLUSH_SECONDS:
+            return
+        if perf_counter() - self._flushed > FLUSH_SECONDS:
             self.flush()
+        self._wait_for_room()  # outside of all locks, because trio's thread must never wait for it
 
     def _flush_soon(self) -> None:
         """Send once the trio tasks that can run now have run, all their reports together."""
@@ -482,7 +564,12 @@ class AttemptRunner:
 
 
 def _has(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether it is one of that kind, or a group with one in it."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(_has(part, kind) for part in error.exceptions)
-    return isinstance(error, kind)
+    """Whether it is one of that kind, or a group with one in it, however deep."""
+    pending = [error]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, kind):
+            return True
+        if isinstance(part, BaseExceptionGroup):
+            pending.extend(part.exceptions)
+    return False

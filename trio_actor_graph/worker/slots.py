@@ -23,7 +23,7 @@ class Slots:
 
     Args:
         number: how many attempts hold a slot at once.
-        marks: where to note which attempt holds which slot, for the case that the process dies.
+        marks: where to note which attempt runs in which slot, for the case that the process dies.
     """
 
     def __init__(self, number: int, marks: BegunMarks | None = None):
@@ -50,6 +50,12 @@ class Slots:
         with self._lock:
             return self._begin()
 
+    def mark(self, attempt_id: int) -> None:
+        """Note that code of the attempt, which holds a slot, is going to run."""
+        if self._marks is not None:
+            with self._lock:
+                self._marks.set(self._slot_of[attempt_id], attempt_id)
+
     def release(self, attempt_id: int) -> None:
         """Give a slot back: to one who waits to return, else to whoever begins next."""
         with self._lock:
@@ -74,7 +80,7 @@ class Slots:
         """
         with self._lock:
             if self._free:
-                self._take(self._free.pop(), attempt_id)
+                self._take_again(self._free.pop(), attempt_id)
                 return True
             self._returning.append((attempt_id, granted))
             return False
@@ -98,13 +104,18 @@ class Slots:
                 del self._unbegun[attempt_id]
             return taken
 
+    def drop_all(self) -> None:
+        """Forget every attempt that has not begun."""
+        with self._lock:
+            self._unbegun.clear()
+
     def _begin(self) -> RunAttempt | None:
         if not self._free:
             return None
         while self._order:
             attempt = self._unbegun.pop(heapq.heappop(self._order)[2], None)
             if attempt is not None:
-                self._take(self._free.pop(), attempt.attempt_id)
+                self._slot_of[attempt.attempt_id] = self._free.pop()
                 return attempt
         return None
 
@@ -113,14 +124,14 @@ class Slots:
         slot = self._slot_of.pop(attempt_id)
         if self._returning:
             returning_id, granted = self._returning.popleft()
-            self._take(slot, returning_id)
+            self._take_again(slot, returning_id)
             return granted
         if self._marks is not None:
             self._marks.set(slot, 0)
         self._free.append(slot)
         return None
 
-    def _take(self, slot: int, attempt_id: int) -> None:
+    def _take_again(self, slot: int, attempt_id: int) -> None:
         self._slot_of[attempt_id] = slot
         if self._marks is not None:
             self._marks.set(slot, attempt_id)

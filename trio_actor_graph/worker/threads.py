@@ -27,6 +27,7 @@ class FunctionThreads(Generic[W]):
         self._name = name
         self._idle: list[SimpleQueue[W | None]] = []
         self._started = 0
+        self._is_closed = False
 
     @property
     def busy(self) -> int:
@@ -41,6 +42,12 @@ class FunctionThreads(Generic[W]):
             inbox = self._start()
         inbox.put(work)
 
+    def close(self) -> None:
+        """Have each thread end as soon as it is idle; no more work will be given."""
+        self._is_closed = True
+        for inbox in list(self._idle):
+            inbox.put(None)
+
     def _start(self) -> SimpleQueue[W | None]:
         self._started += 1
         inbox: SimpleQueue[W | None] = SimpleQueue()
@@ -49,8 +56,11 @@ class FunctionThreads(Generic[W]):
         return inbox
 
     def _serve(self, inbox: SimpleQueue[W | None]) -> None:
-        while True:
-            work = inbox.get()
+        work = inbox.get()
+        while work is not None:
             while work is not None:
                 work = self._run(work)
             self._idle.append(inbox)
+            if self._is_closed:
+                return
+            work = inbox.get()
