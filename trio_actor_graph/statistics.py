@@ -61,8 +61,8 @@ class CoordinatorStatistics(msgspec.Struct, frozen=True):
     workers: tuple[WorkerStatistics, ...]
     run_times: tuple[RunTime, ...]
     stale_reports: int
-    workers_lost: int
-    stops: StopCounts
+    workers_lost: int = 0
+    stops: StopCounts = StopCounts()
 
 
 RUN_TIME_NAMES_MAX: Final = 1_000

@@ -176,7 +176,7 @@ async def test_wrong_use_inside_is_told_at_the_call(engine: Engine) -> None:
     assert texts[:6] == [
         "GraphError: unknown function 'unheard of': there are 'known'",
         "GraphError: unknown worker loop 'nowhere': there are 'default'",
-        "GraphError: retries must be an integer from 0, not -1",
+        "GraphError: retries must be an integer from 0, at most 2147483647, not -1",
         f"PayloadError: task 'print': argument 1['a'][0] cannot be sent between processes: {lock}",
         "GraphError: waits_on is empty: give None for a task that waits on nothing",
         "GraphError: not a function or the name of one: None",

@@ -263,8 +263,11 @@ async def test_a_value_that_breaks_on_arrival_fails_the_task(engine: Engine) -> 
         result = graph.create_task(_return_breaking)
         with pytest.raises(Exception, match="broken"):
             await result.result()
-        user = graph.create_task(echo, graph.create_task(_return_breaking))
-        assert told((await failure(user)).__cause__) == ("RuntimeError", "broken", None)
+        source = graph.create_task(_return_breaking)
+        user = graph.create_task(echo, source)
+        text = f"the result of task '_return_breaking' ({source.uid}) cannot be decoded"
+        cause = (await failure(user)).__cause__
+        assert told(cause)[:2] == ("PayloadError", f"{text}: RuntimeError: broken")
         assert await graph.create_task(echo, 1).result() == 1
 
 

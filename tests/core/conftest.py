@@ -55,7 +55,11 @@ def story() -> Iterator[Callable[..., Story]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.name == LAST)
+    """The rows are counted last, and if several processes run the suite, in the stories' one."""
+    items.sort(key=lambda item: item.name.startswith(LAST))
+    for item in items:
+        if "story" in getattr(item, "fixturenames", ()) or item.name.startswith(LAST):
+            item.add_marker(pytest.mark.xdist_group("stories"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -606,6 +606,16 @@ def test_what_a_stopped_attempt_brings_back_is_dropped_and_counted(story, how: s
     assert s.commands() == ["stop a", "a cancelled"]
 
 
+def test_what_is_given_back_while_told_to_stop_has_stopped(story):
+    """The two messages cross on their way."""
+    s = story()
+    a = s.running("a")
+    s.cancel(a)
+    s.give_back(a)
+    assert s.settle() == ["stop a", "a cancelled", "graph g ended"]
+    assert s.scheduler.attempts == {}
+
+
 def test_events_of_unknown_attempts_and_workers_are_harmless(story):
     s = story()
     s.scheduler.on_attempt_refused(99, Refused("no"))

@@ -828,7 +828,8 @@ async def test_processes_that_cannot_be_spawned_fail_their_tasks(
             with pytest.raises(WorkerStartError) as caught:
                 await task.result()
             assert str(caught.value).splitlines()[0] == (
-                "worker loop 'default' cannot start: 5 workers in a row were lost before they began anything: "
+                "worker loop 'default' cannot start: "
+                "5 workers in a row were lost before they began anything: "
                 "FileNotFoundError: [Errno 2] No such file or directory: '/nonexistent'"
             )
             assert await graph.create_task(os.getpid, worker_loop="app").result() == os.getpid()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -231,6 +232,7 @@ HEARTBEAT = WorkerLimits(heartbeat_timeout_seconds=1.0)
 
 def stop_itself() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(STORY_SECONDS)  # a thread goes on for a moment after the call
 
 
 @pytest.mark.parametrize("body", [stop_itself, cases.hold_interpreter, cases.hold_trio])

@@ -36,6 +36,7 @@ from trio_actor_graph import (
     open_coordinator,
     succeeded,
 )
+from trio_actor_graph.graph.scheduler import FAILED_STARTS_MAX
 
 # What is refused when a coordinator is opened
 
@@ -658,7 +659,7 @@ def broken_setup(how: str, starts: Path) -> Callable[[int], None]:
     [
         ("raise", ["RuntimeError: setup 0 failed", "in setup", "Traceback"], 1),
         ("exit", ["SystemExit: setup left", "in setup", "Traceback"], 1),
-        ("die", ["status 3"], 3),
+        ("die", ["status 3"], FAILED_STARTS_MAX),
     ],
 )
 async def test_a_loop_whose_setup_fails_is_not_started_again_and_again(
