@@ -11,8 +11,6 @@ from trio_actor_graph.graph.records import LoopSpec
 
 from .builder import Story
 
-LAST = "test_every_row_of_the_tables_was_reached"
-
 
 class RecordingTable(dict):
     """A transition table that remembers which of its rows the stories used."""
@@ -54,17 +52,9 @@ def story() -> Iterator[Callable[..., Story]]:
         assert one.commands() == [], "the test has not looked at these commands"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The rows are counted last, and if several processes run the suite, in the stories' one."""
-    items.sort(key=lambda item: item.name.startswith(LAST))
-    for item in items:
-        if "story" in getattr(item, "fixturenames", ()) or item.name.startswith(LAST):
-            item.add_marker(pytest.mark.xdist_group("stories"))
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reached = ", ".join(
-        f"{len(table.reached)} of {len(table)} {name} transitions" for name, table in TABLES.items()
-    )
-    if any(table.reached for table in TABLES.values()):
-        terminalreporter.write_line(f"stories of the core reached {reached}")
+    """Tell which rows no story has reached, if any have been told here."""
+    for name, table in TABLES.items():
+        if table.reached:
+            missed = sorted(table.keys() - table.reached)
+            terminalreporter.write_line(f"rows of the {name} table not reached: {missed}")
