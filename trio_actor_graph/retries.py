@@ -173,9 +173,9 @@ def as_policy(retries: int | RetryPolicy | None) -> RetryPolicy | None:
     return common.get(retries) or RetryPolicy(retries)
 
 
-def _check_number(name: str, value: object, low: float, high: float) -> None:
+def _check_number(name: str, value: Any, low: float, high: float) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:  # type: ignore[operator]  # it is a number
+    if not is_number or not low <= value <= high:
         raise GraphError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
 
 

@@ -23,6 +23,9 @@ HANG_SECONDS: Final = 40.0
 PLANTED_SECONDS: Final = 8.0
 PLANTED_HANG_SECONDS: Final = 8.0
 
+DEATHS: Final = 25
+"""How often one worker dies of each kind while nothing else happens."""
+
 REPEATS: Final = 3
 
 
@@ -67,6 +70,8 @@ def run_all(surroundings: Surroundings, options: argparse.Namespace) -> report.R
     if not options.no_plants:
         for name in PLANTS:
             result.plants[name] = run_planted(surroundings, name, options.seed)
+    tell("deaths, one at a time")
+    result.noticed_alone, result.again_alone = stops.deaths(surroundings, DEATHS)
     tell("leaving coordinators, and killing programs")
     result.leaving = stops.leaving(surroundings, REPEATS)
     result.dying = stops.dying(surroundings, REPEATS)

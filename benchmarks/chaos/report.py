@@ -44,6 +44,8 @@ class Result:
     seed: int
     run: Run | None = None
     plants: dict[str, Run] = field(default_factory=dict)
+    noticed_alone: dict[str, Times] = field(default_factory=dict)
+    again_alone: dict[str, Times] = field(default_factory=dict)
     leaving: dict[str, Times] = field(default_factory=dict)
     dying: dict[str, Times] = field(default_factory=dict)
     leftovers: list[str] = field(default_factory=list)
@@ -97,6 +99,8 @@ def as_json(result: Result) -> dict[str, Any]:
             }
             for name, run in result.plants.items()
         },
+        "noticed_alone": _times_as_json(result.noticed_alone),
+        "again_alone": _times_as_json(result.again_alone),
         "leaving": _times_as_json(result.leaving),
         "dying": _times_as_json(result.dying),
         "leftovers": result.leftovers,
@@ -119,6 +123,9 @@ def text(result: Result) -> str:
         _tell_run(out, result.seed, result.run)
     if result.plants:
         _tell_plants(out, result.plants)
+    if result.noticed_alone:
+        _tell_times(out, "one death at a time until it is noticed", result.noticed_alone)
+        _tell_times(out, "and until the task runs in another worker", result.again_alone)
     if result.leaving:
         _tell_times(out, "leaving open_coordinator", result.leaving)
     if result.dying:

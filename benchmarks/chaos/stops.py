@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -39,6 +40,22 @@ def dying(surroundings: Surroundings, repeats: int) -> dict[str, Times]:
         number.name: Times.of([_kill(surroundings, number) for _ in range(repeats)])
         for number in (signal.SIGKILL, signal.SIGTERM)
     }
+
+
+def deaths(surroundings: Surroundings, number: int) -> tuple[dict[str, Times], dict[str, Times]]:
+    """Seconds from deaths, one at a time, until they are noticed, and until the task runs again."""
+    program = surroundings.start("benchmarks.chaos.death_program", str(number), extra={})
+    try:
+        printed, _ = program.communicate(timeout=number * PROGRAM_SECONDS)
+        by_kind: dict[str, list[tuple[float, float]]] = json.loads(printed)
+    except (subprocess.TimeoutExpired, ValueError):
+        by_kind = {"it hangs or has crashed": [(PROGRAM_SECONDS, PROGRAM_SECONDS)]}
+    finally:
+        _end(surroundings, program)
+    by_kind["all"] = [seconds for each in by_kind.values() for seconds in each]
+    noticed = {kind: Times.of([first for first, _ in each]) for kind, each in by_kind.items()}
+    again = {kind: Times.of([second for _, second in each]) for kind, each in by_kind.items()}
+    return noticed, again
 
 
 def _leave(surroundings: Surroundings, how: str) -> float:
