@@ -576,7 +576,7 @@ async def test_a_second_thread_is_refused() -> None:
 
 @pytest.mark.skipif(not IS_A5, reason="git main listens where no other user gets in")
 async def test_a_runtime_ended_from_outside_ends_its_users_with_an_error() -> None:
-    """On 0.1.0a5 a malformed message to its port does that; workers are killed, nothing hangs."""
+    """On 0.1.0a5 a malformed message to its port does that; no worker is left, nothing hangs."""
     with trio.fail_after(START_SECONDS):
         with pytest.raises(actors.ActorRuntimeError):  # noqa: PT012
             async with open_house() as house:
@@ -586,7 +586,8 @@ async def test_a_runtime_ended_from_outside_ends_its_users_with_an_error() -> No
                 await stranger.send_all(b"\x01\0\0\0\x05")
                 await trio.sleep_forever()
         await stranger.aclose()
-    assert life.process.returncode == -signal.SIGKILL
+    # Killed, or it has seen the end of its parent's runtime before that and left by itself.
+    assert life.process.returncode in (-signal.SIGKILL, 0)
 
 
 TWO_PROGRAMS = """
