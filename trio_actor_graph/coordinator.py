@@ -24,6 +24,7 @@ from trio_actor_graph.checks import is_integer, is_text
 from trio_actor_graph.engine.api import Engine, EngineOwner
 from trio_actor_graph.engine.local import LocalEngine
 from trio_actor_graph.engine.processes import ProcessEngine
+from trio_actor_graph.engine.stopping import CLOSE_SECONDS
 from trio_actor_graph.errors import (
     CycleError,
     GraphError,
@@ -53,9 +54,6 @@ from trio_actor_graph.payload import encode_value
 from trio_actor_graph.results import ResultStore, default_stored_bytes_max
 from trio_actor_graph.retries import NEVER, defaults_of, encoded_retry_on
 from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
-
-STOP_SECONDS: Final = 2.0
-"""How long workers may take to close their context and exit when nothing has gone wrong."""
 
 ASKED_MAX: Final = 10_000
 """How many noted questions for results may stand before those of ended attempts are dropped."""
@@ -702,8 +700,8 @@ class Coordinator:
         """Let the workers close what they opened and exit."""
         self.close()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._processes.stop, STOP_SECONDS)
-            nursery.start_soon(self._local.stop, STOP_SECONDS)
+            nursery.start_soon(self._processes.stop, CLOSE_SECONDS)
+            nursery.start_soon(self._local.stop, CLOSE_SECONDS)
 
     @_whole
     def close(self) -> None:

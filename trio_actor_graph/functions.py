@@ -20,7 +20,6 @@ one is used, and the worker is told that it may name them.
 from __future__ import annotations
 
 import inspect
-import pickletools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -200,11 +199,10 @@ class FunctionTable:
 
     def _note(self, noted: dict[FunctionEntry, None], function: object) -> tuple[int, int] | None:
         """`known_id`, taking note of the entry."""
-        entry = self._by_identity.get(_identity(function))
-        if entry is None:
-            return None
-        noted[entry] = None
-        return self.coordinator_id, entry.function_id
+        numbers = self.known_id(function)
+        if numbers is not None:
+            noted[self._by_id[numbers[1]]] = None
+        return numbers
 
     def _nameable(self, noted: Iterable[FunctionEntry]) -> tuple[FunctionEntry, ...]:
         """Those that a worker may name: what it names has to be encoded then."""
@@ -224,9 +222,6 @@ class FunctionTable:
             names = ", ".join(map(repr, sorted(self._registered))) or "none"
             raise GraphError(f"unknown function {name!r}: registered are {names}")
         return entry
-
-    def by_id(self, function_id: int) -> FunctionEntry:
-        return self._by_id[function_id]
 
     def find(self, function: int | str) -> FunctionEntry | None:
         """The function with this number, or registered by this name; None if there is none."""
@@ -449,6 +444,8 @@ def _is_name(payload: bytes) -> bool:
     """Whether it is the pickle of nothing but a name to import."""
     if len(payload) > _BY_NAME_BYTES_MAX:
         return False
+    import pickletools  # 7 ms, for those only whose workers make functions of their own
+
     return {op.name for op, _, _ in pickletools.genops(payload)} <= _BY_NAME | {"STOP"}
 
 

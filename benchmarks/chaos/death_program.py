@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ import trio
 
 from trio_actor_graph import Coordinator, WorkerLoop, current_task, open_coordinator
 
-KINDS = ("SIGKILL", "SIGTERM", "exit", "segfault")
+KINDS = ("SIGKILL", "SIGTERM", "exit", "segfault", "link cut")
 
 
 def die(kind: str, path: str) -> float:
@@ -32,8 +33,21 @@ def die(kind: str, path: str) -> float:
         os._exit(3)
     if kind == "segfault":
         ctypes.string_at(0)
-    time.sleep(600)  # for a signal from outside
+    if kind == "link cut":
+        cut_link()
+    time.sleep(600)  # for a signal from outside, or for the coordinator's
     raise AssertionError("nobody has killed it")
+
+
+def cut_link() -> None:
+    """Shut this worker's connection to its coordinator; the process itself goes on."""
+    for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as found:
+                if str(found.getpeername()).endswith("/link"):
+                    found.shutdown(socket.SHUT_RDWR)
+        except OSError:  # no socket, not connected, or the descriptor of the listing itself
+            continue
 
 
 noticed: list[float] = []

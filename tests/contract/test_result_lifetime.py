@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -47,6 +49,16 @@ async def make_and_use(number: int) -> int:
     return (await used.result())[0]
 
 
+@asynccontextmanager
+async def keeping_the_needed(engine: Engine, **options: Any) -> AsyncIterator[TaskGraph]:
+    """A graph that keeps results as long as they are needed."""
+    async with (
+        engine.open() as coordinator,
+        coordinator.open_graph("g", keep_results="needed", **options) as graph,
+    ):
+        yield graph
+
+
 def stored(graph: TaskGraph) -> int:
     """How many large results there are."""
     return graph.stored_bytes // SIZE
@@ -64,10 +76,7 @@ async def test_all_results_are_kept_by_default(engine: Engine) -> None:
 
 async def test_a_result_goes_with_its_last_handle_and_successor(engine: Engine) -> None:
     """It is there as long as one of them can ask for it."""
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         a = graph.create_task(block, 7)
         b = graph.create_task(last_byte, a)
         assert await b.result() == [7]
@@ -85,10 +94,7 @@ async def test_a_result_goes_with_its_last_handle_and_successor(engine: Engine) 
 
 
 async def test_what_nobody_could_ask_for_is_not_kept_at_all(engine: Engine) -> None:
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         for number in range(5):
             graph.create_task(block, number)
         await graph.wait_finished()
@@ -97,10 +103,7 @@ async def test_what_nobody_could_ask_for_is_not_kept_at_all(engine: Engine) -> N
 
 async def test_a_waiting_successor_keeps_what_it_needs(engine: Engine, board: Board) -> None:
     """By data edge or condition, until it has ended itself."""
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         held = graph.create_task(hold, board, "gate")
         a = graph.create_task(block, 3)
         by_edge = graph.create_task(last_byte, a, waits_on=held)
@@ -117,10 +120,7 @@ async def test_a_waiting_successor_keeps_what_it_needs(engine: Engine, board: Bo
 
 
 async def test_a_late_predecessor_is_kept_too(engine: Engine, board: Board) -> None:
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         held = graph.create_task(hold, board, "gate")
         a = graph.create_task(block, 9)
         late = graph.create_task(read_last, waits_on=held)
@@ -139,10 +139,7 @@ def read_last() -> int:
 
 async def test_a_running_creator_keeps_what_it_created(engine: Engine) -> None:
     """It has a handle, of which the app knows nothing."""
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         assert await graph.create_task(make_and_use, 5).result() == 5
         await graph.wait_finished()
         assert stored(graph) == 0
@@ -150,10 +147,7 @@ async def test_a_running_creator_keeps_what_it_created(engine: Engine) -> None:
 
 async def test_a_tail_call_keeps_the_result_it_ends_with(engine: Engine) -> None:
     """As long as somebody may ask for the one that returned it, and no longer."""
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         task = graph.create_task(return_block, 4)
         await graph.wait_finished()
         gc.collect()
@@ -171,10 +165,7 @@ async def test_a_handle_found_again_keeps_what_its_task_ended_as(
     engine: Engine, board: Board
 ) -> None:
     """Although every earlier handle of it had gone."""
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         held = graph.create_task(hold, board, "gate")
         task = graph.create_task(return_block, 4)
         await task.wait()
@@ -190,12 +181,9 @@ async def test_a_handle_found_again_keeps_what_its_task_ended_as(
 
 async def test_results_that_nobody_needs_make_room_at_once(engine: Engine) -> None:
     """However many arrive together."""
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph(
-            "g", keep_results="needed", stored_bytes_max=2 * SIZE, on_failure="continue"
-        ) as graph,
-    ):
+    async with keeping_the_needed(
+        engine, stored_bytes_max=2 * SIZE, on_failure="continue"
+    ) as graph:
         for number in range(100):
             graph.create_task(block, number)
         await graph.wait_finished()
@@ -203,10 +191,7 @@ async def test_results_that_nobody_needs_make_room_at_once(engine: Engine) -> No
 
 
 async def test_as_completed_hands_out_results_that_are_there(engine: Engine) -> None:
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         seen = []
         for number in range(6):
             graph.create_task(block, number)
@@ -240,12 +225,7 @@ async def test_a_result_without_room_fails_its_task(engine: Engine) -> None:
 
 async def test_released_results_make_room(engine: Engine) -> None:
     """With room for two at a time, a hundred in turn find theirs."""
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph(
-            "g", keep_results="needed", stored_bytes_max=2 * SIZE + 10_000
-        ) as graph,
-    ):
+    async with keeping_the_needed(engine, stored_bytes_max=2 * SIZE + 10_000) as graph:
         total = 0
         for number in range(30):
             total += (await graph.create_task(block, number).result())[0]
@@ -254,10 +234,7 @@ async def test_released_results_make_room(engine: Engine) -> None:
 
 async def test_a_task_cannot_be_given_a_released_result(engine: Engine) -> None:
     """It is refused at the call, and nothing has changed."""
-    async with (
-        engine.open() as coordinator,
-        coordinator.open_graph("g", keep_results="needed") as graph,
-    ):
+    async with keeping_the_needed(engine) as graph:
         graph.create_task(block, 1)
         await graph.wait_finished()
         with pytest.raises(ResultReleased):

@@ -31,7 +31,8 @@ FUNCTIONS_SECONDS: Final = 0.3
 """How long a worker that stops waits for plain functions that still run."""
 
 CLOSE_SECONDS: Final = 2.0
-"""How long a worker that is replaced may take to close its context."""
+"""How long a worker may take to close its context: one that is replaced, and all of them when their
+coordinator is left in good order."""
 
 
 class Stoppable(Protocol):

@@ -436,8 +436,11 @@ class Scheduler:
             was_running or attempt.has_awaited or end.begun is None or attempt_id in end.begun
         )
         worker.has_begun = worker.has_begun or has_begun
-        told = msgspec.structs.replace(end, running=None, begun=None)  # what people want to know
+        blamed_for = None
         if attempt.is_wanted and has_begun:
+            told = msgspec.structs.replace(
+                end, running=None, begun=None
+            )  # what people want to know
             self._remember(attempt, told)
             if worker.is_stopping:  # to stop one attempt; it takes innocent ones with it
                 task.losses_beside += was_killed_for
@@ -445,8 +448,8 @@ class Scheduler:
                 task.losses += 1
             else:
                 task.losses_beside += was_running or attempt.has_awaited
-        is_given_up = task.losses >= LOSSES_MAX or task.losses_beside >= LOSSES_BESIDE_MAX
-        blamed_for = told if is_given_up else None
+            if task.losses >= LOSSES_MAX or task.losses_beside >= LOSSES_BESIDE_MAX:
+                blamed_for = told
         self._queue_again(attempt, "worker lost", begun=has_begun, blamed_for=blamed_for)
 
     def _count_loss(
