@@ -69,6 +69,8 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False)
         attempt_number: counts its attempts from 1.
         retry_on: the encoded exception types or predicate that say which exceptions are retried;
             None for all.
+        follows: attempts, ahead of this one in the same frame, whose success it waits for in the
+            worker; their results take the places of those `predecessors` that have not ended.
     """
 
     attempt_id: int
@@ -81,6 +83,7 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False)
     arguments: bytes
     retry_on: bytes | None
     predecessors: tuple[TaskOutcome, ...]
+    follows: tuple[int, ...] = ()
 
 
 class CancelAttempt(msgspec.Struct, frozen=True, tag=12, array_like=True, gc=False):
