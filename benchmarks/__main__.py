@@ -1,81 +1,96 @@
-"""`python -m benchmarks`: run everything, print a table with ratios."""
+"""`python -m benchmarks [WORKLOAD ...]`: measure, and print tables with ratios and goals.
+
+The exit status is 0 also when goals are not met: that is told, and is no error of the suite.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
-import sys
-from importlib.metadata import version
-from statistics import median, quantiles
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
-OURS = "trio-actor-graph"
-CONTENDERS = {
-    OURS: "benchmarks.measure_ours",
-    "ProcessPoolExecutor": "benchmarks.measure_executor",
-}
-WORKLOADS = {"fanout": 10_000, "ping": 500}  # tasks a run
+from benchmarks.contenders import BY_KEY, CONTENDERS, Contender
+from benchmarks.environments import python_for
+from benchmarks.goals import OURS
+from benchmarks.report import about, as_json, goal_table, headline, workload_table
+from benchmarks.running import Results, calibrate, run_workload, tell_on_stderr
+from benchmarks.workloads import BY_ID, WORKLOADS, Workload
 
-
-def measure(module: str, workload: str, tasks: int) -> list[float]:
-    """One measurement in a process of its own: seconds, one or as many as there are tasks."""
-    command = [sys.executable, "-m", module, workload, str(tasks)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    seconds: list[float] = json.loads(done.stdout)
-    return seconds
+WIDTH = 120
+"""Of tables that go to a file or a pipe."""
 
 
-def run(workload: str, repeats: int) -> dict[str, list[list[float]]]:
-    """All repeats of all contenders, in turns."""
-    runs: dict[str, list[list[float]]] = {name: [] for name in CONTENDERS}
-    for _ in range(repeats):
-        for name, module in CONTENDERS.items():
-            runs[name].append(measure(module, workload, WORKLOADS[workload]))
-    return runs
-
-
-def figures(workload: str, runs: list[list[float]]) -> dict[str, float]:
-    """Tasks a second for a fan-out; median and 99th percentile in us for single tasks."""
-    if workload == "fanout":
-        return {"tasks/s": WORKLOADS[workload] / median(seconds for (seconds,) in runs)}
-    return {
-        "median us": median(median(seconds) for seconds in runs) * 1e6,
-        "p99 us": median(quantiles(seconds, n=100)[98] for seconds in runs) * 1e6,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each (default: 5)")
-    options = parser.parse_args()
-    results = {
-        workload: {name: figures(workload, r) for name, r in run(workload, options.repeats).items()}
-        for workload in WORKLOADS
-    }
-    about = {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "trio": version("trio"),
-        "tractor": version("tractor"),
-        "repeats": options.repeats,
-    }
-    if options.json:
-        print(json.dumps({"about": about, "results": results}, indent=2))
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.list:
+        print_list()
         return
-    table = Table(title=", ".join(f"{key} {value}" for key, value in about.items()))
-    for heading in ("workload", "figure", *CONTENDERS, "ratio"):
-        table.add_column(heading)
-    for workload, by_contender in results.items():
-        for figure, ours in by_contender[OURS].items():
-            others = [by_contender[name][figure] for name in CONTENDERS]
-            cells = [f"{value:,.0f}" for value in others]
-            table.add_row(workload, figure, *cells, f"{ours / others[-1]:.2f}")
-    Console().print(table)
+    contenders = options.contenders
+    workloads = options.workloads or WORKLOADS
+    pythons = {contender.key: python_for(contender, tell_on_stderr) for contender in contenders}
+    work = calibrate(options.tiny)
+    facts = about(pythons, options.repeats, work)
+    all_results = [
+        run_workload(one, contenders, pythons, options.repeats, work, tell_on_stderr, options.tiny)
+        for one in workloads
+    ]
+    if options.json:
+        print(json.dumps(as_json(facts, all_results), indent=2))
+    else:
+        print_tables(headline(facts), all_results, [contender.key for contender in contenders])
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "workloads", nargs="*", type=workload, metavar="WORKLOAD", help=f"of {', '.join(BY_ID)}"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each (default: 5)")
+    parser.add_argument(
+        "--contenders",
+        type=chosen,
+        default=list(CONTENDERS),
+        metavar="A,B",
+        help=f"only these, of {', '.join(BY_KEY)} (default: all); {OURS} is always among them",
+    )
+    parser.add_argument("--list", action="store_true", help="tell what there is, and do nothing")
+    parser.add_argument("--tiny", action="store_true", help="sizes that only try the suite itself")
+    return parser.parse_args(arguments)
+
+
+def workload(text: str) -> Workload:
+    if text not in BY_ID:
+        raise argparse.ArgumentTypeError(f"unknown: {text}; there are {', '.join(BY_ID)}")
+    return BY_ID[text]
+
+
+def chosen(text: str) -> list[Contender]:
+    keys = {OURS, *text.split(",")}
+    unknown = keys - BY_KEY.keys()
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}")
+    return [contender for contender in CONTENDERS if contender.key in keys]
+
+
+def print_list() -> None:
+    for workload in WORKLOADS:
+        print(f"{workload.id:14}{workload.what}")
+    print()
+    for contender in CONTENDERS:
+        print(f"{contender.key:14}{contender.name}: {' '.join(contender.workloads)}")
+
+
+def print_tables(head: str, all_results: list[Results], keys: list[str]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(head, highlight=False)
+    for results in all_results:
+        console.print(workload_table(results, keys), "")
+    console.print(goal_table(all_results))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def is_total(total: float, floats: int, start: int) -> bool:
 
 
 def meeting_point() -> str:
-    """An empty folder for one use of `meet`. The runner removes it with the measurement's others."""
+    """An empty folder for one use of `meet`; the runner removes it."""
     return tempfile.mkdtemp(prefix="meet-")
 
 
