@@ -344,6 +344,10 @@ class Coordinator:
                     attempt = self._attempt(worker_id, attempt_id)
                     _require(attempt is None or not attempt.has_awaited, message)
                 scheduler.on_attempts_given_back(worker_id, attempt_ids, now)
+            case msg.FollowerReturned(attempt_id):
+                attempt = self._held_attempt(worker_id, attempt_id)
+                _require(attempt is None or attempt.state in ("following", "cancelling"), message)
+                scheduler.on_follower_given_back(attempt_id)
             case msg.AttemptStopped(attempt_id):
                 attempt = self._attempt(worker_id, attempt_id)
                 _require(attempt is None or attempt.state == "cancelling", message)
@@ -363,6 +367,17 @@ class Coordinator:
                 _require(False, message)
 
     def _attempt(self, worker_id: int, attempt_id: int) -> AttemptRecord | None:
+        """The attempt that a worker says to have begun; None for one of the past.
+
+        Raises:
+            ProtocolError: it was given to another worker, or cannot have begun.
+        """
+        attempt = self._held_attempt(worker_id, attempt_id)
+        if attempt is not None and attempt.state == "following":
+            raise ProtocolError(f"it has begun {attempt.task.label} ahead of what that follows")
+        return attempt
+
+    def _held_attempt(self, worker_id: int, attempt_id: int) -> AttemptRecord | None:
         """The attempt that a worker speaks of; None for one of the past.
 
         Raises:
@@ -570,7 +585,7 @@ class Coordinator:
             msg.RunAttempt(
                 attempt.attempt_id,
                 task.uid,
-                task.attempts,
+                task.attempts + (attempt.state == "following"),
                 spec.name,
                 entry.function_id,
                 spec.priority,
@@ -578,6 +593,7 @@ class Coordinator:
                 call.arguments,
                 call.retry_on,
                 tuple(map(outcome, task.predecessors)),
+                tuple(followed.attempt_id for followed in attempt.follows),
             ),
         )
 

@@ -183,6 +183,15 @@ class AttemptsReturned(msgspec.Struct, frozen=True, tag=27, array_like=True, gc=
     attempt_ids: tuple[int, ...]
 
 
+class FollowerReturned(msgspec.Struct, frozen=True, tag=35, array_like=True, gc=False):
+    """An attempt that follows others was not begun and is the coordinator's again.
+
+    Its task is to wait for more, as the `AddPredecessor` behind this says.
+    """
+
+    attempt_id: int
+
+
 class CreateTask(msgspec.Struct, frozen=True, tag=28, array_like=True, gc=False):
     """A running attempt has created a task in its graph.
 
@@ -271,6 +280,7 @@ FromWorker: TypeAlias = (
     | AttemptStopped
     | AttemptOverdue
     | AttemptsReturned
+    | FollowerReturned
     | CreateTask
     | AddPredecessor
     | CancelTask

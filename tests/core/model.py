@@ -41,6 +41,8 @@ class ModelTask:
     retries: int
     end: str | None = None  # decided by what was reported or cancelled
     attempt: int | None = None
+    following: int | None = None  # the attempt that is where it will run, before it may
+    follows: frozenset[int] = frozenset()
     is_suspended: bool = False
     losses: int = 0
     returns: int | None = None
@@ -119,10 +121,23 @@ class Model:
                 task.end = known[task.uid]
 
     def succeed(self, uid: int) -> None:
-        self._finish(self.tasks[uid], "succeeded")
+        self._finish(self.tasks[uid], "succeeded", keep_followers=True)
+        known = self.states()
+        for task in self.tasks.values():
+            if task.following is not None and known[task.uid] != "waiting":
+                task.attempt = task.following if known[task.uid] == "running" else None
+                task.following = None
+
+    def drop_followers(self, attempt: int | None) -> None:
+        """An attempt brings no success, so what follows it is to stop, and what follows that."""
+        for task in self.tasks.values():
+            if task.following is not None and attempt in task.follows:
+                dropped, task.following = task.following, None
+                self.drop_followers(dropped)
 
     def fail(self, uid: int, *, is_final: bool = False) -> None:
         task = self.tasks[uid]
+        self.drop_followers(task.attempt)
         task.attempt, task.is_suspended = None, False
         if task.retries and not is_final:
             task.retries -= 1
@@ -131,12 +146,16 @@ class Model:
 
     def lose(self, uid: int, *, is_blamed: bool) -> None:
         task = self.tasks[uid]
+        task.following = None
         task.attempt, task.is_suspended = None, False
         task.losses += is_blamed
         if task.losses >= LOSSES_MAX:
             self._finish(task, "failed")
 
-    def _finish(self, task: ModelTask, end: str) -> None:
+    def _finish(self, task: ModelTask, end: str, *, keep_followers: bool = False) -> None:
+        if not keep_followers:
+            self.drop_followers(task.attempt or task.following)
+        task.following = None
         task.end, task.attempt, task.is_suspended = end, None, False
 
     def _work_out(self, task: ModelTask, known: dict[int, str]) -> str:
@@ -150,6 +169,8 @@ class Model:
         holds = True if task.condition is None else self._holds(task.condition, known)
         if holds and task.loop in self.broken_loops:
             return "failed"
+        if holds and task.following is not None:
+            return "running"
         return {True: "ready", False: "skipped", None: "waiting"}[holds]
 
     def _holds(self, part: tuple, known: dict[int, str]) -> bool | None:
@@ -177,6 +198,7 @@ class Run:
 
     attempt_id: int
     uid: int
+    follows: frozenset[int] = frozenset()
     awaits: set[int] = field(default_factory=set)
     is_told_to_stop: bool = False
 
@@ -191,6 +213,7 @@ class SimulatedWorker:
     unbegun: dict[int, Run] = field(default_factory=dict)
     begun: dict[int, Run] = field(default_factory=dict)
     to_answer: int | None = None  # how many attempts it was asked to give back
+    succeeded: set[int] = field(default_factory=set)
 
     def hold(self, run: Run) -> None:
         assert self.is_ready
@@ -203,9 +226,15 @@ class SimulatedWorker:
 
     def begin(self) -> None:
         busy = sum(not r.awaits for r in self.begun.values())
-        if self.unbegun and busy < self.slots:
-            attempt_id = next(iter(self.unbegun))
-            self.begun[attempt_id] = self.unbegun.pop(attempt_id)
+        if busy < self.slots:
+            for attempt_id, run in self.unbegun.items():
+                if not self.is_parked(run):
+                    self.begun[attempt_id] = self.unbegun.pop(attempt_id)
+                    return
+
+    def is_parked(self, run: Run) -> bool:
+        """It follows what has not succeeded in this worker."""
+        return not run.follows <= self.succeeded
 
 
 # ---- the world -------------------------------------------------------------------------------
@@ -238,7 +267,8 @@ class World:
 
     ACTS: ClassVar[dict[str, float]] = {  # what may happen, and how often
         "open_graph": 1,
-        "create_task": 12,
+        "create_task": 10,
+        "create_chain": 2,
         "add_predecessor": 3,
         "cancel_task": 1.5,
         "cancel_graph": 0.1,
@@ -254,6 +284,7 @@ class World:
         "stop_awaiting": 1,
         "overdue": 0.5,
         "answer_recall": 3,
+        "return_follower": 0.3,
         "stop": 0.7,
         "pass_time": 3,
         "settle": 8,
@@ -276,6 +307,24 @@ class World:
         if len(self.scheduler.graphs) < self.GRAPHS_MAX:
             uid = next(self._uids)
             self.graphs[uid] = self.scheduler.on_graph_opened(uid, f"graph-{uid}")
+
+    def create_chain(self) -> None:
+        """Short tasks of one loop that may travel together, each on one or two before it."""
+        graph = self._pick(list(self.scheduler.graphs.values()))
+        if graph is None or len(self.model.tasks) >= self.TASKS_MAX or graph.is_cancelled:
+            return
+        loop, kind = self._pick(self.LOOPS[:2]).name, self.draw(2)
+        chain: list[int] = []
+        for _ in range(2 + self.draw(4)):
+            uid = next(self._uids)
+            spec = TaskSpec(f"t{uid}", kind, loop, retry=self._pick(self.RETRIES))
+            inputs = [chain[-1 - self.draw(min(2, len(chain)))] for _ in chain[-2:]]
+            condition = None
+            if inputs:
+                condition = ("tasks", "succeeded", tuple(dict.fromkeys(inputs)), len(set(inputs)))
+            self.scheduler.on_task_created(graph, uid, spec, "call", inputs)
+            self.model.tasks[uid] = ModelTask(uid, graph.uid, loop, condition, spec.retry.retries)
+            chain.append(uid)
 
     def create_task(self) -> None:
         graph = self._pick(list(self.scheduler.graphs.values()))
@@ -314,7 +363,8 @@ class World:
         uid = self._pick(waiting if waiting and self.draw(5) else list(graph.tasks))
         condition = self._condition(list(graph.tasks))
         task = self.model.tasks[uid]
-        late = self.model.state(uid) != "waiting" or task.returns is not None
+        has_run = task.following is not None or task.returns is not None
+        late = self.model.state(uid) != "waiting" or has_run
         cycle = not late and self.model.would_be_cycle(uid, list(_uids(condition)))
         refused: type[Exception] | None = None
         try:
@@ -383,20 +433,34 @@ class World:
     def _lose(self, worker: SimulatedWorker) -> None:
         del self.workers[worker.worker_id]
         tells_begun = self.draw(4) > 0
+        ended = self._end_unreported(worker)
         begun = frozenset(worker.begun) if tells_begun else None
+        running = None if begun is None else begun - ended
         for run in [*worker.begun.values(), *worker.unbegun.values()]:
             if self._is_wanted(run):
                 has_begun = run.attempt_id in worker.begun or not tells_begun
-                self.model.lose(run.uid, is_blamed=has_begun and not worker.is_killed)
-        end = WorkerEnd("gone", running=begun, begun=begun)
+                was_running = has_begun and not (tells_begun and run.attempt_id in ended)
+                self.model.lose(run.uid, is_blamed=was_running and not worker.is_killed)
+        end = WorkerEnd("gone", running=running, begun=begun)
         self.scheduler.on_worker_lost(worker.worker_id, end, self.now)
         if self.scheduler.loops[worker.loop].failure is not None:
             self.model.broken_loops.add(worker.loop)
 
+    def _end_unreported(self, worker: SimulatedWorker) -> set[int]:
+        """Some of what it ran may have ended before it died, and what follows that have begun."""
+        ended: set[int] = set()
+        for run in list(worker.unbegun.values()):
+            awaiting = [a for a in run.follows if a in worker.begun and worker.begun[a].awaits]
+            can_have = run.follows and run.follows <= worker.begun.keys() | worker.succeeded
+            if can_have and not awaiting and not self.draw(2):
+                ended |= run.follows & worker.begun.keys()
+                worker.begun[run.attempt_id] = worker.unbegun.pop(run.attempt_id)
+        return ended
+
     # ---- attempts ---------------------------------------------------------------------------
 
     def succeed(self) -> None:
-        if (run := self._end_run()) is not None:
+        if (run := self._end_run(succeeds=True)) is not None:
             is_wanted = self._reports(run)
             if is_wanted:
                 self.model.succeed(run.uid)
@@ -421,6 +485,7 @@ class World:
             if returned == -1 or self.model.would_be_cycle(run.uid, [returned]):
                 self.model.fail(run.uid, is_final=True)
             else:
+                self.model.drop_followers(task.attempt)
                 task.attempt, task.is_suspended, task.returns = None, False, returned
         self.scheduler.on_attempt_returned_task(
             run.attempt_id, returned, self._seconds(run), self.now
@@ -460,12 +525,27 @@ class World:
         if worker is None:
             return
         number, worker.to_answer = worker.to_answer, None
-        given_back = list(worker.unbegun)[-number:]
+        free = [run.attempt_id for run in worker.unbegun.values() if not worker.is_parked(run)]
+        given_back = free[-number:]
         for attempt_id in given_back:
             run = worker.unbegun.pop(attempt_id)
             if self._is_wanted(run):
                 self.model.tasks[run.uid].attempt = None
+                self.model.drop_followers(attempt_id)
         self.scheduler.on_attempts_given_back(worker.worker_id, given_back, self.now)
+
+    def return_follower(self) -> None:
+        """A task in a worker lets another one there, which has not begun, wait for more."""
+        parked = [
+            (w, r) for w in self.workers.values() for r in w.unbegun.values() if w.is_parked(r)
+        ]
+        worker, run = self._pick(parked) or (None, None)
+        if worker is not None:
+            del worker.unbegun[run.attempt_id]
+            if self._is_wanted(run):
+                self.model.tasks[run.uid].following = None
+                self.model.drop_followers(run.attempt_id)
+            self.scheduler.on_follower_given_back(run.attempt_id)
 
     def stop(self) -> None:
         """A worker does what it was told, and stops an attempt."""
@@ -481,11 +561,12 @@ class World:
         runs = [r for w in self.workers.values() for r in w.begun.values()]
         return self._pick(runs)
 
-    def _end_run(self) -> Run | None:
+    def _end_run(self, *, succeeds: bool = False) -> Run | None:
         run = self._pick_run()
         if run is not None:
             for worker in self.workers.values():
-                worker.begun.pop(run.attempt_id, None)
+                if worker.begun.pop(run.attempt_id, None) and succeeds:
+                    worker.succeeded.add(run.attempt_id)
         return run
 
     def _seconds(self, run: Run) -> float:
@@ -493,7 +574,8 @@ class World:
         return self.SECONDS[graph.tasks[run.uid].spec.kind]
 
     def _is_wanted(self, run: Run) -> bool:
-        return self.model.tasks[run.uid].attempt == run.attempt_id
+        task = self.model.tasks[run.uid]
+        return run.attempt_id in (task.attempt, task.following)
 
     def _reports(self, run: Run) -> bool:
         is_wanted = self._is_wanted(run)
@@ -528,11 +610,18 @@ class World:
         match command:
             case do.StartAttempt(attempt):
                 uid, attempt_id = attempt.task.uid, attempt.attempt_id
-                assert self.model.state(uid) == "ready", "not before its condition, and not twice"
                 assert attempt_id > self.last_attempt_id
                 self.last_attempt_id = attempt_id
-                self.model.tasks[uid].attempt = attempt_id
-                self.workers[attempt.worker.worker_id].hold(Run(attempt_id, uid))
+                task = self.model.tasks[uid]
+                follows = frozenset(followed.attempt_id for followed in attempt.follows)
+                worker = self.workers[attempt.worker.worker_id]
+                if follows:
+                    self._check_follower(uid, follows, worker)
+                    task.following, task.follows = attempt_id, follows
+                else:
+                    assert self.model.state(uid) == "ready", "not before its condition, nor twice"
+                    task.attempt = attempt_id
+                worker.hold(Run(attempt_id, uid, follows))
             case do.StopAttempt(attempt):
                 run = self._find_run(attempt.attempt_id)
                 if run is not None:
@@ -571,6 +660,20 @@ class World:
             case do.LoopFailed(loop):
                 assert loop.name in self.model.broken_loops
 
+    def _check_follower(self, uid: int, follows: frozenset[int], worker: SimulatedWorker) -> None:
+        """It waits for nothing but the success of attempts that are ahead of it in its worker."""
+        task = self.model.tasks[uid]
+        assert self.model.state(uid) == "waiting"
+        assert task.following is None
+        assert worker.loop == task.loop
+        assert follows <= worker.unbegun.keys()
+        known = self.model.states()
+        followed = {worker.unbegun[attempt_id].uid for attempt_id in follows}
+        assert self.model._holds(task.condition, known) is None
+        assert self.model._holds(task.condition, known | dict.fromkeys(followed, "succeeded"))
+        for other in followed:
+            assert self.model._holds(task.condition, known | {other: "failed"}) is False
+
     def _find_run(self, attempt_id: int) -> Run | None:
         for worker in self.workers.values():
             if run := worker.begun.get(attempt_id) or worker.unbegun.get(attempt_id):
@@ -604,6 +707,8 @@ class World:
         assert all(state in ENDED for state in self.model.states().values())
         assert self.ended == self.model.tasks.keys()
         assert not self.scheduler.attempts
+        self.now = max(self.now, self.scheduler.next_deadline() or 0.0)  # perhaps of an ended task
+        self.act("settle")
         assert self.scheduler.next_deadline() is None
 
     def _is_busy(self) -> bool:
@@ -616,6 +721,7 @@ class World:
             for run in worker.begun.values():
                 if not run.awaits:
                     del worker.begun[run.attempt_id]
+                    worker.succeeded.add(run.attempt_id)
                     if self._reports(run):
                         self.model.succeed(run.uid)
                     self.scheduler.on_attempt_succeeded(

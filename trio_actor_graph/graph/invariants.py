@@ -9,6 +9,7 @@ from __future__ import annotations
 from trio_actor_graph.errors import InternalError
 from trio_actor_graph.graph.records import (
     LOSSES_MAX,
+    AttemptRecord,
     GraphRecord,
     LoopRecord,
     TaskRecord,
@@ -51,11 +52,16 @@ def _check_graph(graph: GraphRecord) -> None:
 
 def _check_task(scheduler: Scheduler, task: TaskRecord) -> None:
     label = task.label
-    _require((task.attempt is not None) == (task.state == "running"), "only running has one", label)
-    if task.attempt is not None:
+    if task.attempt is None:
+        _require(task.state != "running", "what runs has an attempt", label)
+    else:
+        if task.state == "waiting":
+            _check_following(task.attempt)
+        else:
+            _require(task.state == "running", "what has an attempt runs or follows", label)
         current = scheduler.attempts.get(task.attempt.attempt_id)
         _require(current is task.attempt, "the attempt of a running task is known", label)
-        _require(task.attempt.state in ("assigned", "suspended"), "and it is wanted", label)
+        _require(task.attempt.state not in ("cancelling", "ended"), "and it is wanted", label)
     is_put_off = scheduler.is_put_off(task)
     _require((task.retry_at is not None) == is_put_off, "what is put off has a time", label)
     _require(not is_put_off or task.state == "ready", "only what is ready is put off", label)
@@ -67,6 +73,19 @@ def _check_task(scheduler: Scheduler, task: TaskRecord) -> None:
         _require(task.uid in (attempt.awaits or ()), "awaits agree", label)
     _require(task.failure is None or task.state == "failed", "only failed has a failure", label)
     _check_condition(task)
+
+
+def _check_following(attempt: AttemptRecord) -> None:
+    label = attempt.task.label
+    _require(attempt.state == "following", "a waiting task's attempt follows others", label)
+    missing = {task for task in attempt.task.predecessors if task.state != "succeeded"}
+    followed = {a.task for a in attempt.follows if a.task.state != "succeeded"}
+    _require(missing == followed, "it follows all that its task waits for", label)
+    for other in attempt.follows:
+        is_there = other.worker is attempt.worker and other.attempt_id < attempt.attempt_id
+        _require(is_there, "it follows what went to its worker ahead of it", label)
+        is_wanted = other.is_wanted or other.task.state == "succeeded"
+        _require(is_wanted, "it follows what may yet succeed", label)
 
 
 def _check_condition(task: TaskRecord) -> None:
@@ -91,6 +110,8 @@ def _check_worker(scheduler: Scheduler, worker: WorkerRecord) -> None:
     _require(worker.is_ready or not worker.held, "only a ready worker holds attempts", name)
     suspended = sum(a.state == "suspended" for a in worker.held.values())
     _require(suspended == worker.suspended, "suspended counts the worker's suspended", name)
+    following = sum(a.state == "following" for a in worker.held.values())
+    _require(following == worker.following, "following counts those that follow others", name)
     backlog = sum(a.expected_seconds for a in worker.held.values())
     _require(abs(backlog - worker.backlog_seconds) < 1e-6, "the backlog adds up", name)
     _require(worker.loop.workers.get(worker.worker_id) is worker, "its loop knows it", name)

@@ -30,7 +30,8 @@ _TASK = """\
 ## A task
 
 - **waiting**: its scheduling condition is still open. So is a task that has returned another task,
-  as which it is going to end.
+  as which it is going to end. A short one may have gone to a worker already, together with what it
+  waits for; then no predecessor can be added to it any more, except by a task in that worker.
 - **ready**: it waits for a slot of its worker loop. No predecessor can be added any more.
 - **running**: an attempt was given to a worker, which may hold it for a moment before it begins.
 - **succeeded**, **failed**, **skipped** (its condition can no longer hold), **cancelled**: the end.
@@ -39,6 +40,8 @@ _TASK = """\
 _ATTEMPT = """\
 ## An attempt
 
+- **following**: a worker has it together with what its task waits for, and begins it when that has
+  succeeded there. If something else becomes of that, it is told to stop, and its task waits on.
 - **assigned**: a worker has it, begun or not; it takes one of the worker's slots.
 - **suspended**: its function awaits another task and has given its slot back meanwhile.
 - **cancelling**: nobody wants what it brings back. It was told to stop; where that does not help
@@ -55,21 +58,21 @@ def lifecycle_page() -> str:
         (
             _HEAD,
             _TASK,
-            _diagram(TASK_TRANSITIONS.items(), "waiting", sorted(TERMINAL)),
+            _diagram(TASK_TRANSITIONS.items(), ["waiting"], sorted(TERMINAL)),
             _table(TASK_TRANSITIONS.items()),
             _ATTEMPT,
-            _diagram(ATTEMPT_TRANSITIONS.items(), "assigned", ["ended"]),
+            _diagram(ATTEMPT_TRANSITIONS.items(), ["following", "assigned"], ["ended"]),
             _table(ATTEMPT_TRANSITIONS.items()),
         )
     )
 
 
-def _diagram(transitions: Transitions, first: str, last: Iterable[str]) -> str:
+def _diagram(transitions: Transitions, first: Iterable[str], last: Iterable[str]) -> str:
     """A mermaid diagram, with one arrow for all that leads from one state to another."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for (before, happening), after in transitions:
         arrows.setdefault((before, after), []).append(happening)
-    lines = [f"    [*] --> {first}"]
+    lines = [f"    [*] --> {state}" for state in first]
     lines += [f"    {a} --> {b}: {' / '.join(texts)}" for (a, b), texts in arrows.items()]
     lines += [f"    {state} --> [*]" for state in last]
     return "\n".join(("```mermaid", "stateDiagram-v2", *lines, "```", ""))

@@ -48,7 +48,7 @@ def fill(
     """
     yield from _fill_with_suspects(loop, durations)
     workers = [w for w in _candidates(loop) if w.takes_attempts]
-    for has_room in (_has_free_slot, _has_room_ahead):
+    for has_room in (_has_free_slot, has_room_ahead):
         able = workers
         while able:
             still_able = []
@@ -198,7 +198,8 @@ def _has_free_slot(worker: WorkerRecord, expected: float | None) -> bool:
     return worker.free_slots > 0 and (not worker.is_retiring or worker.suspended > 0)
 
 
-def _has_room_ahead(worker: WorkerRecord, expected: float | None) -> bool:
+def has_room_ahead(worker: WorkerRecord, expected: float | None) -> bool:
+    """Whether a worker may hold one more task ahead that is expected to run so long."""
     return (
         expected is not None
         and not worker.is_retiring

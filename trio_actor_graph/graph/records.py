@@ -78,8 +78,10 @@ class TaskRecord:
 
     Attributes:
         gate: the root of its condition's gates; None when it waits on nothing.
-        attempt: the attempt that counts; None unless it runs.
-        attempts: how many attempts were given to a worker, less those known to be unbegun.
+        attempt: the attempt that counts; None unless it runs, or waits in a worker for what it
+            follows.
+        attempts: how many attempts were given to a worker, less those known to be unbegun and those
+            that follow others.
         failures: how many of them failed.
         losses: how many of them were running when their worker died.
         losses_beside: how many ended with their worker and are not held against it.
@@ -212,12 +214,16 @@ class AttemptRecord:
         awaits: the tasks it waits for while it runs, by uid; None for none.
         told: the awaited task that ended last.
         refusal: something wrong it asked for; it will fail with this when it ends.
+        follows: the attempts in the same worker whose success it waits for there; see `following`.
+        followers: the attempts that follow it; None for none.
     """
 
     __slots__ = (
         "attempt_id",
         "awaits",
         "expected_seconds",
+        "followers",
+        "follows",
         "has_awaited",
         "refusal",
         "state",
@@ -227,13 +233,20 @@ class AttemptRecord:
     )
 
     def __init__(
-        self, attempt_id: int, task: TaskRecord, worker: WorkerRecord, expected_seconds: float
+        self,
+        attempt_id: int,
+        task: TaskRecord,
+        worker: WorkerRecord,
+        expected_seconds: float,
+        follows: tuple[AttemptRecord, ...] = (),
     ):
         self.attempt_id = attempt_id
         self.task = task
         self.worker = worker
         self.expected_seconds = expected_seconds
-        self.state: AttemptState = "assigned"
+        self.state: AttemptState = "following" if follows else "assigned"
+        self.follows = follows
+        self.followers: list[AttemptRecord] | None = None
         self.awaits: dict[int, TaskRecord] | None = None
         self.told: TaskRecord | None = None
         self.has_awaited = False
@@ -257,6 +270,7 @@ class WorkerRecord:
         slots: how many attempts it runs at once.
         held: its attempts by attempt id, begun or not.
         suspended: how many of them have given their slot back.
+        following: how many of them follow others.
         backlog_seconds: how long `held` is expected to take in all.
         recalling: how many attempts it was asked to give back, while its answer is out.
         has_begun_all: it was asked for what it had not begun, had no more, and was given nothing
@@ -272,6 +286,7 @@ class WorkerRecord:
 
     __slots__ = (
         "backlog_seconds",
+        "following",
         "given",
         "has_begun",
         "has_begun_all",
@@ -299,6 +314,7 @@ class WorkerRecord:
         self.is_stopping = False
         self.held: dict[int, AttemptRecord] = {}
         self.suspended = 0
+        self.following = 0
         self.backlog_seconds = 0.0
         self.recalling = 0
         self.has_begun_all = False
@@ -332,7 +348,7 @@ class WorkerRecord:
     @property
     def free_slots(self) -> int:
         """Slots with nothing to do; negative when attempts are held ahead."""
-        return self.slots - len(self.held) + self.suspended
+        return self.slots - len(self.held) + self.suspended + self.following
 
 
 class LoopRecord:

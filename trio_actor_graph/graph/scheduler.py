@@ -31,7 +31,9 @@ from trio_actor_graph.graph.failures import (
     TimedOut,
     WorkerEnd,
 )
+from trio_actor_graph.graph.following import find_follower
 from trio_actor_graph.graph.placement import (
+    OVERHEAD_SECONDS,
     deadlines,
     fill,
     recall_due,
@@ -179,6 +181,12 @@ class Scheduler:
                 f"too late to add a predecessor to {task.label}: {is_now}, and only "
                 "a task that still waits for its condition can wait for more"
             )
+        if task.attempt is not None:
+            others = ", ".join(followed.task.label for followed in task.attempt.follows)
+            raise GraphError(
+                f"too late to add a predecessor to {task.label}: it was given to worker "
+                f"{task.attempt.worker.name}, to run there right after {others}"
+            )
         predecessors = look_up(task, condition)
         if path := wait_path(task, *predecessors):
             raise CycleError(f"these tasks would wait on each other for ever: {path}")
@@ -270,7 +278,7 @@ class Scheduler:
             message = f"{task.label} returned a task that waits on it: {path}"
             self._fail(attempt, Refused(message, is_cycle=True))
         else:
-            self._tail_call(task, returned)
+            self._tail_call(attempt, returned)
 
     def on_attempt_refused(self, attempt_id: int, refusal: Refused) -> None:
         """A running function asked for something wrong; it learns of it by failing at its end."""
@@ -368,7 +376,19 @@ class Scheduler:
             if attempt is not None:
                 self._end_attempt(attempt, "given back unbegun")
                 worker.given -= 1
+                self._stop_followers(attempt)
                 self._queue_again(attempt, "given back unbegun", begun=False)
+
+    def on_follower_given_back(self, attempt_id: int) -> None:
+        """A worker gives back what follows others, since its task is to wait for more."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is None:
+            return
+        self._end_attempt(attempt, "given back unbegun")
+        attempt.worker.given -= 1
+        self._stop_followers(attempt)
+        if attempt.is_wanted:
+            attempt.task.attempt = None
 
     # ---- workers ----------------------------------------------------------------------------
 
@@ -438,6 +458,8 @@ class Scheduler:
         worker.has_begun = worker.has_begun or has_begun
         blamed_for = None
         if attempt.is_wanted and has_begun:
+            if task.state == "waiting":  # it followed what ended with the worker, unreported
+                task.attempts += 1
             told = msgspec.structs.replace(
                 end, running=None, begun=None
             )  # what people want to know
@@ -478,10 +500,7 @@ class Scheduler:
         self._queue_retries(now)
         for loop in self.loops.values():
             if loop.has_ready or loop.reserved is not None:
-                self._commands.extend(
-                    do.StartAttempt(self._assign(task, worker, expected, now))
-                    for worker, task, expected in fill(loop, self.durations)
-                )
+                self._hand_out(loop, now)
             if loop.failure is None:
                 for index in workers_to_start(loop, now):
                     self.start_worker(loop, index)
@@ -497,6 +516,30 @@ class Scheduler:
                 self._commands.append(do.RetireWorker(worker))
         self._watch_stops(now)
         self._watch_limits(now)
+
+    def _hand_out(self, loop: LoopRecord, now: float) -> None:
+        """Give ready tasks to workers, and with them what may follow them there."""
+        given: list[AttemptRecord] = []
+        for worker, task, expected in fill(loop, self.durations):
+            attempt = self._assign(task, worker, expected, now)
+            move_task(task, "given to a worker")
+            task.attempts += 1
+            self._commands.append(do.StartAttempt(attempt))
+            if task.successors:
+                given.append(attempt)
+        if not given or loop.is_local or loop.tasks_max is not None:
+            return
+        first_id = given[0].attempt_id
+        for attempt in given:  # which grows: what follows may be followed itself
+            found = find_follower(attempt, first_id, self.durations)
+            if found is not None:
+                follower, followed, seconds = found
+                following = self._assign(
+                    follower, attempt.worker, OVERHEAD_SECONDS + seconds, now, followed
+                )
+                self._commands.append(do.StartAttempt(following))
+                if follower.successors:
+                    given.append(following)
 
     def start_worker(self, loop: LoopRecord, index: int) -> WorkerRecord:
         """Have the worker with this index started (it must not exist)."""
@@ -534,14 +577,23 @@ class Scheduler:
     def _make_ready(self, task: TaskRecord) -> None:
         move_task(task, "condition satisfied")
         loop = task.loop
+        attempt = task.attempt
         if loop.failure is not None:
             self._end_unstartable(task)
+        elif attempt is not None:  # it is where it is to run, and may have begun
+            move_task(task, "given to a worker")
+            task.attempts += 1
+            attempt.state = next_attempt_state(attempt, "what it follows succeeded")
+            attempt.worker.following -= 1
+            attempt.follows = ()
         else:
             loop.queue_of(task).push(task, task.spec.priority)
 
-    def _tail_call(self, task: TaskRecord, returned: TaskRecord) -> None:
+    def _tail_call(self, attempt: AttemptRecord, returned: TaskRecord) -> None:
         """From now on, or at once, a task ends as the one that it returned."""
+        task = attempt.task
         move_task(task, "function returned a task")
+        self._stop_followers(attempt)
         if returned.returned_by is None:
             returned.returned_by = []
         returned.returned_by.append(task)
@@ -641,6 +693,7 @@ class Scheduler:
             self._fail(attempt, failure)
             return
         self._remember(attempt, failure)
+        self._stop_followers(attempt)
         task.failures += 1
         task.attempt = None
         move_task(task, "function raised, retries left")
@@ -695,6 +748,8 @@ class Scheduler:
         if not attempt.is_wanted:
             return
         task.attempt = None
+        if task.state == "waiting":  # it followed others, which are lost too
+            return
         if not begun:
             task.attempts -= 1
         if blamed_for is not None:
@@ -719,9 +774,21 @@ class Scheduler:
     # ---- attempts and workers, inside -------------------------------------------------------
 
     def _assign(
-        self, task: TaskRecord, worker: WorkerRecord, expected: float, now: float
+        self,
+        task: TaskRecord,
+        worker: WorkerRecord,
+        expected: float,
+        now: float,
+        follows: tuple[AttemptRecord, ...] = (),
     ) -> AttemptRecord:
-        attempt = AttemptRecord(next(self._attempt_ids), task, worker, expected)
+        """Give a task to a worker, to begin when there is a slot and what it follows has ended."""
+        attempt = AttemptRecord(next(self._attempt_ids), task, worker, expected, follows)
+        for followed in follows:
+            if followed.followers is None:
+                followed.followers = []
+            followed.followers.append(attempt)
+        if follows:
+            worker.following += 1
         if not worker.held:
             worker.quiet_since = now
         worker.has_begun_all = False
@@ -733,8 +800,6 @@ class Scheduler:
         self.attempts[attempt.attempt_id] = worker.held[attempt.attempt_id] = attempt
         worker.backlog_seconds += expected
         task.attempt = attempt
-        task.attempts += 1
-        move_task(task, "given to a worker")
         if task.spec.timeout_seconds is not None and not worker.loop.is_local:
             when = now + task.spec.timeout_seconds + _limit_slack(task)
             heapq.heappush(self._limit_checks, (when, attempt.attempt_id))
@@ -759,9 +824,7 @@ class Scheduler:
 
     def _end_attempt(self, attempt: AttemptRecord, happening: str) -> None:
         worker = attempt.worker
-        if attempt.state == "suspended":
-            self._forget_awaits(attempt)
-            self._count_suspended(attempt, -1)
+        self._leave_state(attempt)
         attempt.state = next_attempt_state(attempt, happening)
         del self.attempts[attempt.attempt_id]
         del worker.held[attempt.attempt_id]
@@ -773,13 +836,32 @@ class Scheduler:
 
     def _stop(self, attempt: AttemptRecord) -> None:
         """Have an attempt stopped that no task points at any more."""
-        if attempt.state == "suspended":
-            self._forget_awaits(attempt)
-            self._count_suspended(attempt, -1)
+        self._leave_state(attempt)
         attempt.state = next_attempt_state(attempt, "asked to stop")
         attempt.task.attempt = None
         self._stopping.append(attempt)
         self._commands.append(do.StopAttempt(attempt))
+
+    def _stop_followers(self, attempt: AttemptRecord) -> None:
+        """Have those stopped that wait in the worker for a success that this attempt did not bring.
+
+        Their tasks wait on, and so do those that follow these.
+        """
+        pending = [attempt]
+        while pending:
+            for follower in pending.pop().followers or ():
+                if follower.state == "following":
+                    self._stop(follower)
+                    pending.append(follower)
+
+    def _leave_state(self, attempt: AttemptRecord) -> None:
+        """Take an attempt that ends or is to end out of the counts of its state."""
+        if attempt.state == "suspended":
+            self._forget_awaits(attempt)
+            self._count_suspended(attempt, -1)
+        elif attempt.state == "following":
+            attempt.worker.following -= 1
+            attempt.follows = ()
 
     def _watch_stops(self, now: float) -> None:
         """Have the workers killed that still run what they were told to stop long ago."""

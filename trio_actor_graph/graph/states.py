@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 TaskState = Literal["waiting", "ready", "running", "succeeded", "failed", "skipped", "cancelled"]
-AttemptState = Literal["assigned", "suspended", "cancelling", "ended"]
+AttemptState = Literal["following", "assigned", "suspended", "cancelling", "ended"]
 
 TERMINAL: Final[frozenset[TaskState]] = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 TASK_STATES: Final[tuple[TaskState, ...]] = (
@@ -48,16 +48,20 @@ TASK_TRANSITIONS: Final[dict[tuple[TaskState, str], TaskState]] = {
 }
 
 ATTEMPT_TRANSITIONS: Final[dict[tuple[AttemptState, str], AttemptState]] = {
+    ("following", "what it follows succeeded"): "assigned",
     ("assigned", "awaits a task"): "suspended",
     ("suspended", "awaits nothing more"): "assigned",
+    ("following", "asked to stop"): "cancelling",
     ("assigned", "asked to stop"): "cancelling",
     ("suspended", "asked to stop"): "cancelling",
     ("assigned", "reported its end"): "ended",
     ("suspended", "reported its end"): "ended",
     ("cancelling", "reported its end"): "ended",
     ("cancelling", "stopped"): "ended",
+    ("following", "given back unbegun"): "ended",
     ("assigned", "given back unbegun"): "ended",
     ("cancelling", "given back unbegun"): "ended",
+    ("following", "worker lost"): "ended",
     ("assigned", "worker lost"): "ended",
     ("suspended", "worker lost"): "ended",
     ("cancelling", "worker lost"): "ended",

@@ -68,6 +68,8 @@ def stall_story(graph: GraphRecord) -> str:
 def explain(task: TaskRecord) -> str:
     """Why a task is in the state it is in."""
     match task.state:
+        case "waiting" if task.attempt is not None:
+            return f"{task.label} {_waits_for(task)}, to run right after it{_where(task.attempt)}"
         case "waiting":
             return f"{task.label} {_waits_for(task)}"
         case "ready" if task.retry_at is not None:
