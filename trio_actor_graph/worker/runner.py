@@ -190,7 +190,8 @@ class AttemptRunner:
                 self._functions.define(message)
             elif isinstance(message, ForgetFunctions):
                 self._forget(message.function_ids)
-        self._slots.hold(attempts)
+        if refused := self._slots.hold(attempts):
+            self._report(AttemptsReturned(refused))
         for message in others:
             self._handle(message)
         self._begin_all()
@@ -323,7 +324,10 @@ class AttemptRunner:
             creation = msgspec.structs.replace(creation, function=number)
 
     def add_predecessor(self, attempt: RunningAttempt, uid: int, condition: AnyCondition) -> None:
+        """Report it; an attempt of that task that waits here for others is given back before."""
         self._check_running(attempt)
+        if (parked := self._slots.take_parked(uid)) is not None:
+            self._report(AttemptsReturned((parked,)))
         self._report(AddPredecessor(attempt.message.attempt_id, uid, condition))
         self._flush_in_time(attempt)
 
@@ -474,8 +478,14 @@ class AttemptRunner:
         self._end(running, report)
 
     def _end(self, running: RunningAttempt, report: msgspec.Struct) -> None:
-        del self._running[running.message.attempt_id]
+        """Report the end of an attempt, and only then release those that follow it."""
+        attempt_id = running.message.attempt_id
+        del self._running[attempt_id]
         self._report(report)
+        if not isinstance(report, AttemptSucceeded) or running.is_stopped:
+            self._slots.ended(attempt_id)
+        elif self._slots.succeeded(running.message, report.value) > 1:
+            self._token.run_sync_soon(self._begin_all, idempotent=True)  # this thread begins one
 
     def _succeeded(self, running: RunningAttempt, value: object) -> msgspec.Struct:
         attempt_id = running.message.attempt_id

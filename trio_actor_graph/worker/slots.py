@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterable
 
 from trio_actor_graph.begun import BegunMarks
 from trio_actor_graph.messages import RunAttempt
+from trio_actor_graph.worker.following import Followers
 
 
 class Slots:
     """Attempts not begun, by priority and then order of arrival, and free slots.
 
-    An attempt that gave its slot back while it waited comes before all that have not begun.
+    An attempt that gave its slot back while it waited comes before all that have not begun. One
+    that was released by another's success comes in the place of that one, so that a chain is run
+    to its end before what came later.
 
     Args:
         number: how many attempts hold a slot at once.
@@ -32,18 +35,56 @@ class Slots:
         self._free = list(range(number))
         self._slot_of: dict[int, int] = {}
         self._unbegun: dict[int, RunAttempt] = {}
-        self._order: list[tuple[int, int, int]] = []  # a heap: (-priority, arrival, attempt id)
+        # A heap: (-priority, place among the arrivals, the later released the smaller, attempt id).
+        self._order: list[tuple[int, int, int, int]] = []
+        self._followers = Followers()
         self._arrivals = 0
+        self._released = 0
         self._returning: deque[tuple[int, Callable[[], None]]] = deque()
 
-    def hold(self, attempts: Iterable[RunAttempt]) -> None:
-        """Take attempts that are to begin when there is a slot for them."""
+    def hold(self, attempts: Iterable[RunAttempt]) -> tuple[int, ...]:
+        """Take attempts that are to begin when there is a slot for them.
+
+        Returns:
+            Those that are not held, because what they follow is not (or no longer) waiting here.
+        """
+        refused = []
         with self._lock:
             for attempt in attempts:
                 self._arrivals += 1
-                self._unbegun[attempt.attempt_id] = attempt
-                entry = (-attempt.priority, self._arrivals, attempt.attempt_id)
-                heapq.heappush(self._order, entry)
+                if not attempt.follows:
+                    self._put(attempt, self._arrivals, 0)
+                elif all(map(self._is_waiting, attempt.follows)):
+                    self._followers.park(attempt)
+                else:
+                    refused.append(attempt.attempt_id)
+        return tuple(refused)
+
+    def succeeded(self, attempt: RunAttempt, value: bytes) -> int:
+        """Release those that waited for nothing more than the success of this attempt.
+
+        Returns:
+            How many those were.
+        """
+        if not self._followers.is_followed(attempt.attempt_id):  # would be known since before it
+            return 0  # began, so it can be asked without the lock
+        with self._lock:
+            place, released = self._followers.release(attempt, value)
+            for follower in reversed(released):
+                self._released += 1
+                self._put(follower, place, -self._released)
+        return len(released)
+
+    def ended(self, attempt_id: int) -> None:
+        """An attempt has ended in another way: those that follow it stay where they are."""
+        if self._followers.is_followed(attempt_id):
+            with self._lock:
+                self._followers.forget(attempt_id)
+
+    def take_parked(self, uid: int) -> int | None:
+        """Remove the attempt of a task that follows others and has not been released."""
+        with self._lock:
+            return self._followers.take(uid)
 
     def begin(self) -> RunAttempt | None:
         """Take a slot for the next attempt; None if there is no slot or no attempt."""
@@ -93,29 +134,43 @@ class Slots:
     def drop(self, attempt_id: int) -> bool:
         """Forget an attempt that has not begun; False if there is none."""
         with self._lock:
-            return self._unbegun.pop(attempt_id, None) is not None
+            if self._unbegun.pop(attempt_id, None) is None:
+                return self._followers.drop(attempt_id)
+            self._followers.forget(attempt_id)
+            return True
 
     def take_last(self, number: int) -> tuple[int, ...]:
-        """Remove up to `number` attempts that have not begun, from the end of the order."""
+        """Remove up to `number` attempts that could begin, from the end of the order."""
         with self._lock:
-            order = sorted(entry for entry in self._order if entry[2] in self._unbegun)
-            taken = tuple(entry[2] for entry in order[max(0, len(order) - number) :])
+            order = sorted(entry for entry in self._order if entry[3] in self._unbegun)
+            taken = tuple(entry[3] for entry in order[max(0, len(order) - number) :])
             for attempt_id in taken:
                 del self._unbegun[attempt_id]
+                self._followers.forget(attempt_id)
             return taken
 
     def drop_all(self) -> None:
         """Forget every attempt that has not begun."""
         with self._lock:
             self._unbegun.clear()
+            self._followers.clear()
+
+    def _is_waiting(self, attempt_id: int) -> bool:
+        return attempt_id in self._unbegun or attempt_id in self._followers
+
+    def _put(self, attempt: RunAttempt, place: int, turn: int) -> None:
+        self._unbegun[attempt.attempt_id] = attempt
+        heapq.heappush(self._order, (-attempt.priority, place, turn, attempt.attempt_id))
 
     def _begin(self) -> RunAttempt | None:
         if not self._free:
             return None
         while self._order:
-            attempt = self._unbegun.pop(heapq.heappop(self._order)[2], None)
+            _, place, _, attempt_id = heapq.heappop(self._order)
+            attempt = self._unbegun.pop(attempt_id, None)
             if attempt is not None:
-                self._slot_of[attempt.attempt_id] = self._free.pop()
+                self._slot_of[attempt_id] = self._free.pop()
+                self._followers.began(attempt_id, place)
                 return attempt
         return None
 
