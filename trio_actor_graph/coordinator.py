@@ -346,7 +346,7 @@ class Coordinator:
                 scheduler.on_attempts_given_back(worker_id, attempt_ids, now)
             case msg.FollowerReturned(attempt_id):
                 attempt = self._held_attempt(worker_id, attempt_id)
-                _require(attempt is None or attempt.state in ("following", "cancelling"), message)
+                _require(attempt is None or not attempt.has_awaited, message)
                 scheduler.on_follower_given_back(attempt_id)
             case msg.AttemptStopped(attempt_id):
                 attempt = self._attempt(worker_id, attempt_id)
@@ -612,6 +612,8 @@ class Coordinator:
         """A message is too large, with the results of all predecessors; its attempt fails."""
         failure = describe_exception(error)
         match message:
+            case msg.RunAttempt(attempt_id, follows=[_, *_]):
+                self._scheduler.on_follower_given_back(attempt_id)  # fails when it goes by itself
             case msg.RunAttempt(attempt_id):
                 now = trio.current_time()
                 self._scheduler.on_attempt_failed(attempt_id, failure, 0.0, now, is_final=True)

@@ -374,21 +374,19 @@ class Scheduler:
         for attempt_id in reversed(attempt_ids):
             attempt = self.attempts.get(attempt_id)
             if attempt is not None:
-                self._end_attempt(attempt, "given back unbegun")
-                worker.given -= 1
-                self._stop_followers(attempt)
-                self._queue_again(attempt, "given back unbegun", begun=False)
+                self._give_back(attempt)
 
     def on_follower_given_back(self, attempt_id: int) -> None:
-        """A worker gives back what follows others, since its task is to wait for more."""
+        """A worker gives back what follows others: its task is to wait for more, or came too late."""
         attempt = self.attempts.get(attempt_id)
-        if attempt is None:
-            return
+        if attempt is not None:
+            self._give_back(attempt)
+
+    def _give_back(self, attempt: AttemptRecord) -> None:
         self._end_attempt(attempt, "given back unbegun")
         attempt.worker.given -= 1
         self._stop_followers(attempt)
-        if attempt.is_wanted:
-            attempt.task.attempt = None
+        self._queue_again(attempt, "given back unbegun", begun=False)
 
     # ---- workers ----------------------------------------------------------------------------
 
@@ -748,7 +746,7 @@ class Scheduler:
         if not attempt.is_wanted:
             return
         task.attempt = None
-        if task.state == "waiting":  # it followed others, which are lost too
+        if task.state == "waiting":  # it followed others
             return
         if not begun:
             task.attempts -= 1
