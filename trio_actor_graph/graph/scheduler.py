@@ -377,7 +377,7 @@ class Scheduler:
                 self._give_back(attempt)
 
     def on_follower_given_back(self, attempt_id: int) -> None:
-        """A worker gives back what follows others: its task is to wait for more, or came too late."""
+        """A worker gives back what follows others: it came too late, or is to wait for more."""
         attempt = self.attempts.get(attempt_id)
         if attempt is not None:
             self._give_back(attempt)
