@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     workloads = options.workloads or WORKLOADS
     pythons = {contender.key: python_for(contender, tell_on_stderr) for contender in contenders}
     work = calibrate(options.tiny)
-    facts = about(pythons, options.repeats, work)
+    facts = about(pythons, options.repeats, work, options.tiny)
     all_results = [
         run_workload(one, contenders, pythons, options.repeats, work, tell_on_stderr, options.tiny)
         for one in workloads
