@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -93,5 +95,11 @@ def print_tables(head: str, all_results: list[Results], keys: list[str]) -> None
     console.print(goal_table(all_results))
 
 
+def leave(signal_number: int, frame: object) -> None:
+    """By an exception, so that what is being measured is ended too."""
+    sys.exit(128 + signal_number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, leave)
     main()
