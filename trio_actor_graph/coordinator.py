@@ -97,6 +97,7 @@ class Coordinator:
         self._run_times = RunTimes()
         self._asked: set[tuple[int, int]] = set()  # (attempt id, uid) whose result is awaited
         self._outgoing: dict[int, list[msgspec.Struct]] = {}
+        self.is_due = False  # something is to be run soon
         self._wake = trio.Event()
         self._alarm = trio.CancelScope()  # its deadline is when the core next wants to be asked
         self._workers_changed = trio.Event()
@@ -240,7 +241,7 @@ class Coordinator:
         arguments, inputs, embedded = functions.encode_call(call, spec.name)
         task_call = TaskCall(entry, arguments, retry_on, embedded)
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
-        self._wake.set()
+        self.wake()
         return task
 
     @_whole
@@ -489,7 +490,17 @@ class Coordinator:
 
     def wake(self) -> None:
         """Have the commands run soon."""
+        self.is_due = True
         self._wake.set()
+
+    @_whole
+    def run_due(self) -> None:
+        """Run what is to be run soon, for somebody who is about to wait.
+
+        That saves a turn of the event loop, which is a tenth of a single task's time.
+        """
+        if self.is_due:
+            self._run_commands()
 
     @_whole
     async def run(self) -> None:
@@ -497,7 +508,7 @@ class Coordinator:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            self._run_commands()
+            self.run_due()
 
     @_whole
     async def watch_deadlines(self) -> None:
@@ -510,6 +521,7 @@ class Coordinator:
             self._run_commands()
 
     def _run_commands(self) -> None:
+        self.is_due = False
         scheduler = self._scheduler
         scheduler.settle(trio.current_time())
         for command in scheduler.take_commands():
@@ -755,7 +767,9 @@ def _spec_of(entry: FunctionEntry, options: Options, loop: str) -> tuple[TaskSpe
     return spec, encoded_retry_on(policy)
 
 
-def _spec_of_message(message: msg.CreateTask, entry: FunctionEntry) -> tuple[TaskSpec, bytes | None]:
+def _spec_of_message(
+    message: msg.CreateTask, entry: FunctionEntry
+) -> tuple[TaskSpec, bytes | None]:
     """How a task that a worker creates is scheduled, and which of its exceptions are retried.
 
     A worker that names a registered function does not know its defaults.

@@ -172,6 +172,7 @@ class TaskGraph(TaskCreator):
         event = self._waiting.get(task)
         if event is None:
             event = self._waiting[task] = trio.Event()
+        self._coordinator.run_due()
         await event.wait()
 
     async def wait_result(self, task: TaskRecord) -> None:
