@@ -54,6 +54,17 @@ class Options(msgspec.Struct, frozen=True, gc=False):
     timeout_seconds: float | None = None
     worker_loop: str | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Nothing was said but what to wait for, as for most tasks."""
+        return (
+            self.name is None
+            and self.retries is None
+            and self.timeout_seconds is None
+            and self.worker_loop is None
+            and self.priority == 0
+        )
+
     def filled(self, defaults: TaskDefaults) -> Options:
         """These, with the function's defaults where nothing was said."""
         if defaults is NO_DEFAULTS:
@@ -68,7 +79,7 @@ class Options(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_OPTIONS: Final = Options()
-"""What most tasks are created with: nothing said. Recognized by identity."""
+"""What most tasks are created with."""
 
 _NO_KEYWORDS: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -116,15 +127,14 @@ def check_options(
         GraphError: one of them is of the wrong type or out of range.
     """
     if (
-        waits_on is None
-        and name is None
+        name is None
         and retries is None
         and timeout_seconds is None
         and worker_loop is None
         and type(priority) is int
         and priority == 0
     ):
-        return NO_OPTIONS
+        return NO_OPTIONS if waits_on is None else Options(as_condition(waits_on))
     if name is not None and not is_text(name):
         raise GraphError(f"name must be a string that can be written as UTF-8, not {name!r}")
     if not is_integer(priority):

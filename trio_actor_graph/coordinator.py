@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from trio_actor_graph import messages as msg
-from trio_actor_graph.calls import NO_OPTIONS, AnyFunction, Call, Options, split_method
+from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
 from trio_actor_graph.checks import is_integer, is_text
 from trio_actor_graph.engine.api import Engine, EngineOwner
 from trio_actor_graph.engine.local import LocalEngine
@@ -750,7 +750,8 @@ def _spec_of(entry: FunctionEntry, options: Options, loop: str) -> tuple[TaskSpe
 
     Where nothing was said, it is the same for all tasks of a function.
     """
-    if options is NO_OPTIONS and entry.spec is not None:
+    is_plain = options.is_plain
+    if is_plain and entry.spec is not None:
         return entry.spec, None
     policy = options.retries or NEVER
     spec = TaskSpec(
@@ -762,7 +763,7 @@ def _spec_of(entry: FunctionEntry, options: Options, loop: str) -> tuple[TaskSpe
         _limit(options.timeout_seconds),
         entry.is_async,
     )
-    if options is NO_OPTIONS:
+    if is_plain:
         entry.spec = spec
     return spec, encoded_retry_on(policy)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trio_actor_graph.errors import GraphError
-from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Tasks, leaves
+from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Outcome, Tasks, leaves
 from trio_actor_graph.graph.gates import Gate
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.states import TERMINAL
@@ -21,7 +21,10 @@ def wire(task: TaskRecord, inputs: Sequence[int], condition: AnyCondition | None
         GraphError: a task that is not in its graph, or a condition that is none.
     """
     if len(inputs) == 1 and condition is None:
-        _wire_to_one(task, inputs[0])
+        _wire_to_one(task, inputs[0], "succeeded")
+        return
+    if not inputs and isinstance(condition, Tasks) and condition.is_of_one:
+        _wire_to_one(task, condition.uids[0], condition.outcome)
         return
     required = condition
     if inputs:
@@ -34,16 +37,16 @@ def wire(task: TaskRecord, inputs: Sequence[int], condition: AnyCondition | None
     task.gate = build_gates(task, required)
 
 
-def _wire_to_one(task: TaskRecord, uid: int) -> None:
-    """The short way for a task with one input, as in every chain."""
+def _wire_to_one(task: TaskRecord, uid: int, outcome: Outcome) -> None:
+    """The short way for a task that waits for one other, as in every chain."""
     predecessor = task.graph.tasks.get(uid)
     if predecessor is None:
         raise _unknown(task, uid)
     task.predecessors = {predecessor: None}
-    task.gate = Gate(task, "succeeded", 1, 1)
+    task.gate = Gate(task, outcome, 1, 1)
     predecessor.add_successor(task.gate)
     if predecessor.state in TERMINAL:
-        task.gate.count(predecessor.state == "succeeded")
+        task.gate.count(predecessor.state == "succeeded" or outcome == "completed")
         if task.gate.is_shut:
             task.skipped_because = predecessor
 
