@@ -13,11 +13,13 @@ DESCRIPTORS_PART: Final = 0.25
 """Which part of the descriptors that a process may have (`ulimit -n`) may be segments it keeps, and
 as many again segments it has mapped. Beyond, values are copied into memory of its own."""
 
+REFERENCE_MARK: Final = b"\x02"
+"""With what every reference begins, and no other encoded value."""
+
 NAME: Final = "trio-actor-graph"
 """What such a file is called in /proc, for people and for `open_segment`."""
 
 _LINK: Final = f"/memfd:{NAME} (deleted)"
-_MARK: Final = b"\x02"
 _REFERENCE: Final = struct.Struct("=cxxxIiQQ")
 
 
@@ -45,12 +47,12 @@ class Reference(NamedTuple):
         return f"/proc/{self.pid}/fd/{self.descriptor}"
 
     def encode(self) -> bytes:
-        return _REFERENCE.pack(_MARK, *self)
+        return _REFERENCE.pack(REFERENCE_MARK, *self)
 
 
 def is_reference(encoded: bytes) -> bool:
     """Whether an encoded value is in shared memory."""
-    return encoded[:1] == _MARK
+    return encoded[:1] == REFERENCE_MARK
 
 
 def decode_reference(encoded: bytes) -> Reference:
@@ -67,7 +69,9 @@ def decode_reference(encoded: bytes) -> Reference:
 
 def encoded_size(encoded: bytes) -> int:
     """How much memory an encoded value takes, wherever it is."""
-    return decode_reference(encoded).size if is_reference(encoded) else len(encoded)
+    if encoded[:1] != REFERENCE_MARK:
+        return len(encoded)
+    return decode_reference(encoded).size
 
 
 def open_segment(path: str, identity: int) -> int:
