@@ -1,9 +1,10 @@
 """What every test has in common: it leaves nothing behind, and it can run whole programs.
 
 *Hygiene.* Around each test a fixture compares what this interpreter owns before and after:
-processes, threads, file descriptors and private folders. What is still there is given a few seconds
-to go, since the end of a process or of a thread is seen a little later than its cause, and then
-fails the test with a list. Where there is no /proc, only threads and folders are looked at.
+processes, threads, file descriptors, mappings of shared memory and private folders. What is still
+there is given a few seconds to go, since the end of a process or of a thread is seen a little later
+than its cause, and then fails the test with a list. Where there is no /proc, only threads and
+folders are looked at.
 
 Processes are found by two marks: being a child of this one, and a word in the environment that
 children inherit. The second finds orphans too, which no longer have us as their parent.
@@ -77,7 +78,7 @@ def private_surroundings() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind(private_surroundings: Path) -> Iterator[None]:
-    """Fails the test that leaves a process, a thread, a file descriptor or a private folder."""
+    """Fails the test that leaves a process, a thread, a descriptor, a mapping or a folder."""
     before = Belongings.look(private_surroundings)
     yield
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -99,6 +100,7 @@ class Belongings:
     pids: frozenset[int]
     threads: frozenset[threading.Thread]
     descriptors: Mapping[int, str]
+    mappings: int
     folders: frozenset[Path]
 
     @classmethod
@@ -107,6 +109,7 @@ class Belongings:
             pids=_pids(),
             threads=frozenset(threading.enumerate()),
             descriptors=_descriptors(),
+            mappings=_mappings(),
             folders=_folders(folder),
         )
 
@@ -124,8 +127,11 @@ class Belongings:
             for fd, target in now.descriptors.items()
             if self.descriptors.get(fd) != target and fd != _resource_tracker("_fd")
         ]
+        mappings = []
+        if now.mappings > self.mappings:
+            mappings = [f"{now.mappings - self.mappings} mappings of shared memory"]
         folders = [f"folder {path}" for path in sorted(now.folders - self.folders)]
-        return processes + threads + descriptors + folders
+        return processes + threads + descriptors + mappings + folders
 
 
 def _pids() -> frozenset[int]:
@@ -173,6 +179,12 @@ def _descriptors() -> dict[int, str]:
             with contextlib.suppress(FileNotFoundError):
                 found[int(path.name)] = str(path.readlink())
     return found
+
+
+def _mappings() -> int:
+    """Returns how many mappings there are of files in memory that only processes hold."""
+    maps = PROC / "self/maps"
+    return maps.read_text().count("/memfd:trio-actor-graph") if maps.exists() else 0
 
 
 def _resource_tracker(attribute: str) -> int | None:
