@@ -86,9 +86,7 @@ async def tree(limiter: trio.CapacityLimiter, leaves: int) -> Answer:
     return answer
 
 
-async def payload(
-    limiter: trio.CapacityLimiter, floats: int, readers: int, rounds: int
-) -> Answer:
+async def payload(limiter: trio.CapacityLimiter, floats: int, readers: int, rounds: int) -> Answer:
     await payload_round(limiter, floats, readers, 0)
     began = perf_counter()
     for start in range(rounds):
@@ -108,9 +106,7 @@ async def cpu(limiter: trio.CapacityLimiter, tasks: int, iterations: int) -> Ans
     return await spin_all(limiter, [iterations] * tasks)
 
 
-async def uneven(
-    limiter: trio.CapacityLimiter, tasks: int, iterations_per_second: float
-) -> Answer:
+async def uneven(limiter: trio.CapacityLimiter, tasks: int, iterations_per_second: float) -> Answer:
     return await spin_all(limiter, uneven_iterations(tasks, iterations_per_second))
 
 
