@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     workloads = options.workloads or WORKLOADS
     pythons = {contender.key: python_for(contender, tell_on_stderr) for contender in contenders}
     work = calibrate(options.tiny)
-    facts = about(pythons, options.repeats, work)
+    facts = about(pythons, options.repeats, work, options.tiny)
     all_results = [
         run_workload(one, contenders, pythons, options.repeats, work, tell_on_stderr, options.tiny)
         for one in workloads
@@ -93,5 +95,11 @@ def print_tables(head: str, all_results: list[Results], keys: list[str]) -> None
     console.print(goal_table(all_results))
 
 
+def leave(signal_number: int, frame: object) -> None:
+    """By an exception, so that what is being measured is ended too."""
+    sys.exit(128 + signal_number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, leave)
     main()

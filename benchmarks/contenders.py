@@ -53,13 +53,17 @@ CONTENDERS = (
     ),
     Contender(
         "bare",
-        "bare processes",
+        "the bare program",
         "benchmarks.bare",
         ("payload", "async", "cpu", "uneven"),
         is_general=False,
     ),
     Contender(
-        "bare_tractor", "bare tractor", "benchmarks.bare_tractor", ("start",), is_general=False
+        "bare_tractor",
+        "the bare tractor program",
+        "benchmarks.bare_tractor",
+        ("start",),
+        is_general=False,
     ),
     Contender("executor", "ProcessPoolExecutor.submit", "benchmarks.peers.executor", OF_A_POOL),
     Contender(
@@ -70,6 +74,52 @@ CONTENDERS = (
         is_general=False,
     ),
     Contender("pool", "Pool.imap(chunksize=1)", "benchmarks.peers.pool", (*OF_A_POOL, "growth")),
+    Contender(
+        "loky",
+        "joblib/loky",
+        "benchmarks.peers.loky_joblib",
+        OF_A_POOL,
+        requirements=("joblib", "numpy"),
+        reports=("joblib",),
+    ),
+    Contender(
+        "trio_parallel",
+        "trio-parallel",
+        "benchmarks.peers.trio_parallel_peer",
+        OF_A_POOL,
+        requirements=("trio-parallel", "numpy"),
+        reports=("trio-parallel", "trio"),
+    ),
+    Contender(
+        "dask",
+        "Dask",
+        "benchmarks.peers.dask_distributed",
+        (*OF_A_POOL, "dynamic", "async", "memory"),
+        requirements=("dask", "distributed", "numpy"),
+        reports=("dask", "distributed"),
+        # A task that waits for its children holds a thread: its rate falls with the depth.
+        fewer={"dynamic": {"depth": 8}, "memory": {"tasks": 10_000}},
+        repeats_max=HEAVY_REPEATS_MAX,
+    ),
+    Contender(
+        "ray",
+        "Ray",
+        "benchmarks.peers.ray_core",
+        (*OF_A_POOL, "dynamic", "async", "memory"),
+        requirements=("ray", "numpy"),
+        reports=("ray",),
+        fewer={"memory": {"tasks": 10_000}},
+        repeats_max=HEAVY_REPEATS_MAX,
+    ),
+    Contender(
+        "parsl",
+        "Parsl",
+        "benchmarks.peers.parsl_htex",
+        (*OF_A_POOL, "dynamic"),
+        requirements=("parsl", "numpy"),
+        reports=("parsl",),
+        repeats_max=HEAVY_REPEATS_MAX,
+    ),
 )
 BY_KEY = {contender.key: contender for contender in CONTENDERS}
 NAMES = {contender.key: contender.name for contender in CONTENDERS}

@@ -67,7 +67,7 @@ def measure(script: Script, seconds_max: float) -> dict[str, Any]:
 
 def _run(script: Script, seconds_max: float, mark: str, folder: Path) -> dict[str, Any]:
     sizes = dict(script.sizes)
-    environment = {**os.environ, **QUIET, "TMPDIR": str(folder), MARK: mark}
+    environment = _environment(script.python, folder, mark)
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         began = monotonic()
         if script.workload == "start":
@@ -95,6 +95,12 @@ def _run(script: Script, seconds_max: float, mark: str, folder: Path) -> dict[st
     except (IndexError, ValueError):
         raise MeasurementFailed(f"no answer; {_last_lines(folder)}") from None
     return {**answer, "wall": wall}
+
+
+def _environment(python: str, folder: Path, mark: str) -> dict[str, str]:
+    """Ours, with the programs of the contender's environment first: Parsl starts some by name."""
+    path = os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, **QUIET, "PATH": path, "TMPDIR": str(folder), MARK: mark}
 
 
 @contextlib.contextmanager

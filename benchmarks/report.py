@@ -18,7 +18,9 @@ from benchmarks.running import Outcome, Pythons, Results
 MET = {True: "met", False: "NOT met", None: "not measured"}
 
 
-def about(pythons: Pythons, repeats: int, work: dict[str, float]) -> dict[str, Any]:
+def about(
+    pythons: Pythons, repeats: int, work: dict[str, float], is_tiny: bool = False
+) -> dict[str, Any]:
     """Where and when the figures were taken, and of what."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -32,6 +34,7 @@ def about(pythons: Pythons, repeats: int, work: dict[str, float]) -> dict[str, A
         },
         "python": platform.python_version(),
         "repeats": repeats,
+        "tiny": is_tiny,
         "iterations_per_second": work["iterations_per_second"],
         "contenders": {key: contender_story(key, python) for key, python in pythons.items()},
     }
@@ -66,6 +69,7 @@ def headline(facts: dict[str, Any]) -> str:
         f"{facts['date']}, {machine['cores']} x {machine['processor']}, {machine['system']} "
         f"{machine['release']}, Python {facts['python']}\n{', '.join(dict.fromkeys(versions))}\n"
         f"Medians of up to {facts['repeats']} runs; in brackets how many times better ours is."
+        + ("\nTINY SIZES: these figures only show that the suite works." if facts["tiny"] else "")
     )
 
 

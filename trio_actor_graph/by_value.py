@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakSet
 
@@ -23,7 +23,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     - functools.cache around a function without a name to import can be made again.
     - The copy of a class with __slots__ has them too, so that its instances can come back; and a
       class that comes back leaves the one it was copied from as that is.
-    - The copy of a function tells which function of the coordinator it is a copy of.
+    - The copy of a function tells which function of the coordinator it is a copy of, and its code
+      in which file it stands, which tracebacks show (cloudpickle 3.1.3 leaves that out).
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return import_module, (obj.__name__,)
         if isinstance(obj, _CachedFunction) and not _has_a_name(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters())
+        if isinstance(obj, CodeType):
+            return _with_filename(obj, self.dispatch_table[CodeType](obj))
         reduced = super().reducer_override(obj)
         if not isinstance(reduced, tuple):
             return reduced  # by name
@@ -53,6 +56,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         marked = {**attributes, FUNCTION_ID: (number, place_of(function))}
         return make, arguments, (marked, slots), *rest
 
+
+def _with_filename(code: CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    make, arguments, *rest = reduced
+    named = (code.co_filename if part == _NO_FILENAME else part for part in arguments)
+    return make, tuple(named), *rest
+
+
+_NO_FILENAME = "<dynamic-code>"
 
 _classes: WeakSet[type] = WeakSet()  # those that are whole in this process
 

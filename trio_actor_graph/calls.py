@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias, Union
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType, MappingProxyType
+from typing import Any, Final, TypeAlias, Union
+
+import msgspec
 
 from trio_actor_graph.checks import (
     INTEGER_MAX,
@@ -28,15 +31,15 @@ WaitsOn: TypeAlias = Union[
 """What `waits_on=` accepts: a condition, a task (its success), or a list (all of them)."""
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A function, or the name of a registered one, and the arguments to call it with."""
 
-    function: AnyFunction | str
+    function: Any  # `AnyFunction | str`, which msgspec cannot look into
     args: tuple[object, ...]
-    kwargs: dict[str, object]
+    kwargs: Mapping[str, object]
 
 
-class Options(NamedTuple):
+class Options(msgspec.Struct, frozen=True, gc=False):
     """The keyword arguments of `create_task`, checked.
 
     Attributes:
@@ -44,23 +47,41 @@ class Options(NamedTuple):
         timeout_seconds: infinite where no limit was asked for.
     """
 
-    condition: AnyCondition | None
-    name: str | None
-    priority: int
-    retries: RetryPolicy | None
-    timeout_seconds: float | None
-    worker_loop: str | None
+    condition: AnyCondition | None = None
+    name: str | None = None
+    priority: int = 0
+    retries: RetryPolicy | None = None
+    timeout_seconds: float | None = None
+    worker_loop: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing was said but what to wait for, as for most tasks."""
+        return (
+            self.name is None
+            and self.retries is None
+            and self.timeout_seconds is None
+            and self.worker_loop is None
+            and self.priority == 0
+        )
 
     def filled(self, defaults: TaskDefaults) -> Options:
         """These, with the function's defaults where nothing was said."""
         if defaults is NO_DEFAULTS:
             return self
-        return self._replace(
+        return msgspec.structs.replace(
+            self,
             retries=defaults.retries if self.retries is None else self.retries,
             timeout_seconds=(
                 defaults.timeout_seconds if self.timeout_seconds is None else self.timeout_seconds
             ),
         )
+
+
+NO_OPTIONS: Final = Options()
+"""What most tasks are created with."""
+
+_NO_KEYWORDS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 def take_apart(function: object, args: tuple[object, ...]) -> Call:
@@ -69,6 +90,8 @@ def take_apart(function: object, args: tuple[object, ...]) -> Call:
     Raises:
         GraphError: not a function that can be a task.
     """
+    if type(function) is FunctionType:  # as nearly always
+        return Call(function, args, _NO_KEYWORDS)
     kwargs: dict[str, object] = {}
     while isinstance(function, functools.partial):
         kwargs = {**function.keywords, **kwargs}
@@ -103,6 +126,15 @@ def check_options(
     Raises:
         GraphError: one of them is of the wrong type or out of range.
     """
+    if (
+        name is None
+        and retries is None
+        and timeout_seconds is None
+        and worker_loop is None
+        and type(priority) is int
+        and priority == 0
+    ):
+        return NO_OPTIONS if waits_on is None else Options(as_condition(waits_on))
     if name is not None and not is_text(name):
         raise GraphError(f"name must be a string that can be written as UTF-8, not {name!r}")
     if not is_integer(priority):
@@ -153,6 +185,8 @@ def split_method(call: Call) -> Call:
     So the object is encoded anew with each call, as it is then, not once with the function.
     """
     function = call.function
+    if type(function) is FunctionType:
+        return call
     owner = getattr(function, "__self__", None)
     if not inspect.ismethod(function) or isinstance(owner, type):
         return call

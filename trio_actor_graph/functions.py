@@ -24,6 +24,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import FunctionType
 from typing import Final
 
 from trio_actor_graph.calls import (
@@ -35,6 +36,7 @@ from trio_actor_graph.calls import (
     qualified_name,
 )
 from trio_actor_graph.errors import GraphError, InternalError, PayloadError
+from trio_actor_graph.graph.records import TaskSpec
 from trio_actor_graph.loops import DEFAULT_LOOP, WorkerLoop
 from trio_actor_graph.messages import DefineFunction
 from trio_actor_graph.payload import decode_value, encode_call, encode_value
@@ -57,6 +59,7 @@ class FunctionEntry:
         is_async: it is a coroutine function; False where that is not known here.
         payload: its encoded form, once that was needed.
         embedded: the other functions of which there are copies with their numbers in `payload`.
+        spec: that of its tasks for which no options were given; None before the first.
         is_kept: it is never forgotten.
         users: how many open graphs use it.
         is_stale: no graph has used it since it was to be forgotten: `payload` is of the past.
@@ -79,6 +82,7 @@ class FunctionEntry:
         "numbers",
         "payload",
         "qualified_name",
+        "spec",
         "unanswered",
         "users",
     )
@@ -93,6 +97,7 @@ class FunctionEntry:
         self.numbers = [function_id]
         self.payload: bytes | None = None
         self.embedded: tuple[FunctionEntry, ...] = ()
+        self.spec: TaskSpec | None = None
         self.is_kept = False
         self.users = 0
         self.is_stale = False
@@ -184,7 +189,7 @@ class FunctionTable:
                 self._mark_used(used, entry.embedded)
 
     def encode_call(
-        self, call: Call, what: str
+        self, call: Call, task_name: str
     ) -> tuple[bytes, tuple[int, ...], tuple[FunctionEntry, ...]]:
         """Encode the arguments of a call, as `payload.encode_call` does.
 
@@ -194,6 +199,7 @@ class FunctionTable:
         if not call.args and not call.kwargs:
             return b"", (), ()
         noted: dict[FunctionEntry, None] = {}
+        what = f"task {task_name!r}"
         data, inputs = encode_call(call.args, call.kwargs, what, partial(self._note, noted))
         return data, inputs, self._nameable(noted) if noted else ()
 
@@ -423,7 +429,7 @@ class FunctionTable:
 
 def _identity(function: object) -> object:
     """What tells a function from others; a bound method is a new object each time it is got."""
-    if inspect.ismethod(function):
+    if type(function) is not FunctionType and inspect.ismethod(function):
         return id(function.__self__), id(function.__func__)
     return id(function)
 

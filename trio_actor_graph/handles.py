@@ -26,7 +26,7 @@ from trio_actor_graph.errors import (
 from trio_actor_graph.graph.conditions import TaskReference, as_condition
 from trio_actor_graph.graph.failures import WorkerEnd
 from trio_actor_graph.graph.records import EndedAttempt, GraphRecord, TaskRecord
-from trio_actor_graph.graph.states import TaskState
+from trio_actor_graph.graph.states import TERMINAL, TaskState
 from trio_actor_graph.graph.stories import explain, is_failure_seen, skip_cause, unseen_failures
 from trio_actor_graph.needs import Needs
 from trio_actor_graph.outcome import failure_error, outcome_error, worker_lost
@@ -65,6 +65,7 @@ class TaskGraph(TaskCreator):
         self._waiting: dict[TaskRecord, trio.Event] = {}
         self._asking: Counter[TaskRecord] = Counter()  # calls of `result` under way
         self._watchers: WeakSet[_Watcher] = WeakSet()
+        self._has_watchers = False  # asked for each task that ends; a WeakSet takes long to say
         self.record = record
         self.results = results
         self._needs = Needs(results.release) if keep_results == "needed" else None
@@ -136,6 +137,7 @@ class TaskGraph(TaskCreator):
         """
         watcher = _Watcher(self)
         self._watchers.add(watcher)
+        self._has_watchers = True
         return watcher
 
     def __repr__(self) -> str:
@@ -165,12 +167,12 @@ class TaskGraph(TaskCreator):
 
     async def wait_ended(self, task: TaskRecord) -> None:
         if task.is_ended:
-            # Not a full checkpoint: collecting ten thousand results would take twice as long.
             await trio.lowlevel.checkpoint_if_cancelled()
             return
         event = self._waiting.get(task)
         if event is None:
             event = self._waiting[task] = trio.Event()
+        self._coordinator.run_due()
         await event.wait()
 
     async def wait_result(self, task: TaskRecord) -> None:
@@ -235,11 +237,16 @@ class TaskGraph(TaskCreator):
         event = self._waiting.pop(task, None)
         if event is not None:
             event.set()
-        for watcher in self._watchers:
-            watcher.tell(task)
+        if self._has_watchers:
+            self._tell_watchers(task)
         if self._needs is not None:  # only now, because a watcher may ask for its result
             self._drop_needs()
             self._needs.on_ended(task)
+
+    def _tell_watchers(self, task: TaskRecord) -> None:
+        for watcher in self._watchers:
+            watcher.tell(task)
+        self._has_watchers = bool(self._watchers)
 
     def on_ended(self) -> None:
         ended, self._ended = self._ended, trio.Event()
@@ -259,7 +266,8 @@ class TaskGraph(TaskCreator):
 
     def _create(self, call: Call, options: Options) -> Task[Any]:
         self._check_open()
-        self._drop_needs()
+        if self._needs is not None:
+            self._drop_needs()
         return self.handle(self._coordinator.create_task(self, call, options))
 
     def _check_open(self) -> None:
@@ -326,8 +334,9 @@ class OwnedTask(Task[R_co]):
         return tuple(map(self._graph.handle, successors))
 
     async def result(self) -> R_co:
-        if self._record.is_ended:
-            await self._graph.wait_ended(self._record)
+        if self._record.state in TERMINAL:
+            # Not a full checkpoint: collecting ten thousand results would take twice as long.
+            await trio.lowlevel.checkpoint_if_cancelled()
         else:
             await self._graph.wait_result(self._record)
         return self.result_nowait()
@@ -337,14 +346,16 @@ class OwnedTask(Task[R_co]):
 
     def result_nowait(self) -> R_co:
         record = self._record
-        if not record.is_ended:
+        if record.state == "succeeded":
+            record.is_seen = True
+            value: R_co = self._graph.results.value(record)
+            return value
+        if record.state not in TERMINAL:
             raise GraphError(f"{record.label} has no result yet: it is {record.state!r}")
         mark_seen(record)
         error = self._graph.error(record)
-        if error is not None:
-            raise error
-        value: R_co = self._graph.results.value(record)
-        return value
+        assert error is not None
+        raise error
 
     def cancel(self, *, successors: bool = False) -> None:
         self._graph.cancel_task(self._record, successors=successors)

@@ -186,7 +186,8 @@ class AttemptsReturned(msgspec.Struct, frozen=True, tag=27, array_like=True, gc=
 class FollowerReturned(msgspec.Struct, frozen=True, tag=35, array_like=True, gc=False):
     """An attempt that follows others was not begun and is the coordinator's again.
 
-    Its task is to wait for more, as the `AddPredecessor` behind this says.
+    Its task is to wait for more, as an `AddPredecessor` behind this says; or what it follows did
+    not wait in the worker any more when it arrived, in a frame of its own because of its size.
     """
 
     attempt_id: int

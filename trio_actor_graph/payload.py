@@ -126,8 +126,11 @@ def decode_result(data: bytes, label: str) -> Any:
         raise PayloadError(f"the result of {label} cannot be decoded: {brief(error)}") from error
 
 
-def reduce_task(uid: int, label: str) -> tuple[Callable[[int], object], tuple[int]]:
+def reduce_task(uid: int, label: object) -> tuple[Callable[[int], object], tuple[int]]:
     """What `Task.__reduce__` returns: a data edge, if arguments are being encoded.
+
+    Args:
+        label: names the task in the error, as text.
 
     Raises:
         GraphError: a task is being pickled for any other purpose.

@@ -75,10 +75,8 @@ class ResultStore:
             ResultReleased: it is no longer kept.
         """
         uid = _holder(task).uid
-        try:
+        if uid in self._decoded:
             return self._decoded[uid]
-        except KeyError:
-            pass
         if uid not in self._encoded:
             raise ResultReleased(
                 f"the result of {task.label} has been released: its graph was opened with "

@@ -121,7 +121,7 @@ class Task(TaskReference, Generic[R_co]):
         return GraphError(f"{self!r}: {what} is known to the coordinator, not inside a worker")
 
     def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
-        return reduce_task(self.uid, repr(self))
+        return reduce_task(self.uid, self)
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} {self.uid} {self.state}>"

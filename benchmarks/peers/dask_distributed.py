@@ -159,8 +159,9 @@ def memory(client: Client, tasks: int, keeps_handles: bool) -> Answer:
     before = resident_bytes()
     began = perf_counter()
     futures = client.map(no_op_of, [first] * tasks, pure=False)
+    while client.run_on_scheduler(count_tasks) <= tasks:  # it takes them in beside us
+        sleep(0.01)
     answer = took(began)
-    client.run_on_scheduler(count_tasks)  # it has taken them all in
     answer["bytes"] = resident_bytes() - before
     opened.touch()
     client.gather(futures)

@@ -29,6 +29,7 @@ from trio_actor_graph.messages import (
     CancelAttempt,
     CreateTask,
     DefineFunction,
+    FollowerReturned,
     ReturnAttempts,
     RunAttempt,
     StopWorker,
@@ -430,7 +431,8 @@ async def test_who_comes_too_late_is_given_back(tmp_path: Path) -> None:
         worker.send(run(1, wait_at_gate), run(2, add))
         await gate.wait_reached()
         worker.send(follow(3, (1,), add), follow(4, (99,), add), follow(5, (2,), add))
-        assert (await worker.expect(AttemptsReturned)).attempt_ids == (3, 4)
+        await worker.expect(FollowerReturned, 3)
+        await worker.expect(FollowerReturned, 4)
         gate.opened.set()
         await worker.expect(AttemptSucceeded, 5)
 
@@ -458,10 +460,10 @@ async def test_a_task_inserts_work_ahead_of_its_successor(
     """The follower goes back to the coordinator first, and does not begin here."""
     worker.send(run(1, function, uid_of(2)), follow(2, (1,), note, "b"), follow(3, (2,), add))
     await worker.expect(AttemptSucceeded, 1)
-    kinds = (CreateTask, AttemptsReturned, AddPredecessor, AttemptSucceeded)
+    kinds = (CreateTask, FollowerReturned, AddPredecessor, AttemptSucceeded)
     reports = [m for m in worker.history if isinstance(m, kinds)]
     assert list(map(type, reports)) == list(kinds)
-    assert reports[1].attempt_ids == (2,)
+    assert reports[1].attempt_id == 2
     await expect_parked(worker, 3)
     assert order == []
 
@@ -471,7 +473,7 @@ async def test_only_what_is_parked_is_taken_back(tmp_path: Path) -> None:
     async with open_loaded_worker(tmp_path) as worker:
         worker.send(run(1, insert_before, uid_of(2)), run(2, add))
         await worker.expect(AttemptSucceeded, 2)
-    assert not [m for m in worker.history if isinstance(m, AttemptsReturned)]
+    assert not [m for m in worker.history if isinstance(m, FollowerReturned)]
     assert len([m for m in worker.history if isinstance(m, AddPredecessor)]) == 1
 
 

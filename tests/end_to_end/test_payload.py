@@ -659,3 +659,10 @@ def test_what_is_no_exception_is_not_rebuilt(pickled: bytes) -> None:
     """A pickle that cannot be read, or is of something else, means None."""
     told = describe_exception(ValueError("x"))
     assert rebuild(msgspec.structs.replace(told, pickled=pickled)) is None
+
+
+def test_code_that_travels_by_value_keeps_the_name_of_its_file() -> None:
+    """Tracebacks show it, and it tells copies of a function from functions that wrap it."""
+    copy = decode_value(encode_value(lambda: 1, "function"))
+    assert copy() == 1
+    assert copy.__code__.co_filename == __file__

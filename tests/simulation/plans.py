@@ -125,10 +125,14 @@ class _Planner:
     def _graph(self) -> GraphPlan:
         steps: list[Step] = []
         can_be_cut = self._chance(0.25)
-        for known in range(self._lots.choice([1, 3, 6, 12, 25])):
-            steps.append(self._task(known))
+        tasks = self._lots.choice([1, 3, 6, 12, 25])
+        known = 0
+        while known < tasks:
+            new = self._chain(known) if self._chance(0.2) else [self._task(known)]
+            steps.extend(new)
+            known += len(new)
             while self._chance(0.3):
-                steps.append(self._other_step(known + 1))
+                steps.append(self._other_step(known))
         if can_be_cut:
             cut = Leave() if self._chance(0.3) else CancelGraph()
             steps.insert(self._lots.randint(0, len(steps)), cut)
@@ -157,6 +161,25 @@ class _Planner:
         if known and self._chance(0.4):
             waits_on = self._condition(known)
         return NewTask(self._script(0), inputs, waits_on)
+
+    def _chain(self, known: int) -> list[NewTask]:
+        """Quick tasks of one loop, each on one or two before it, which may travel together."""
+        loop = self._lots.choice(self._loop_names)
+        tasks: list[NewTask] = []
+        for index in range(self._lots.randint(2, 6)):
+            kind = self._lots.choice(["quick", "quick", "quick_async"])
+            end = self._lots.choice([do.Return(), do.Return(), do.Return(), do.Raise(), do.Die()])
+            ends = [do.Return()] if self._chance(0.5) else [end, do.Return()]
+            script = Script(
+                next(self._numbers),
+                kind,
+                tuple((do.Work(self._seconds(kind)), each) for each in ends),
+                loop=loop,
+                retries=self._retries(),
+            )
+            inputs = sorted({known + index - 1 - self._lots.choice([0, 0, 1]) for _ in range(2)})
+            tasks.append(NewTask(script, tuple(i for i in inputs if i >= known and index)))
+        return tasks
 
     def _some(self, known: int, most: int) -> tuple[int, ...]:
         number = self._lots.randint(1, min(most, known))

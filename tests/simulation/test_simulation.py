@@ -61,7 +61,7 @@ def test_many_seeds() -> None:
     kinds = {
         *("dies", "hangs", "worn", "dies starting", "never starts", "starts late", "unable"),
         *("frame delayed", "answers lost", "marks lost", "refuses to stop", "cancel not heeded"),
-        *("stale report", "recall answered"),
+        *("stale report", "recall answered", "followed"),
     }
     assert kinds - drawn.keys() == set()
 

@@ -77,6 +77,8 @@ class SimulatedWorker:
         self._uids = count(start_up.first_id)
         self._functions = {function.function_id for function in start_up.functions}
         self._unbegun: dict[int, msg.RunAttempt] = {}
+        self._parked: dict[int, msg.RunAttempt] = {}  # those that follow what has not succeeded
+        self._results: dict[int, TaskOutcome] = {}  # by attempt id
         self._order: list[tuple[int, int, int]] = []
         self._arrivals = count()
         self._returning: deque[Running] = deque()
@@ -88,7 +90,8 @@ class SimulatedWorker:
 
     @property
     def held(self) -> dict[int, msg.RunAttempt]:
-        return {**self._unbegun, **{i: r.message for i, r in self.running.items()}}
+        running = {i: r.message for i, r in self.running.items()}
+        return {**self._unbegun, **self._parked, **running}
 
     # ---- what it hears ----------------------------------------------------------------------
 
@@ -117,11 +120,31 @@ class SimulatedWorker:
         assert message.function_id in self._functions, "a function it was never told of"
         assert message.attempt_id not in self.held
         assert message.attempt_id not in self.begun, "an attempt is sent once"
+        if message.follows:
+            waiting = {*self._unbegun, *self._parked}
+            assert waiting.issuperset(message.follows), "it follows what is in the same frame"
+            self._parked[message.attempt_id] = message
+        else:
+            self._queue(message)
+
+    def _queue(self, message: msg.RunAttempt) -> None:
         self._unbegun[message.attempt_id] = message
         heapq.heappush(self._order, (-message.priority, next(self._arrivals), message.attempt_id))
 
+    def _release_followers(self, message: msg.RunAttempt, value: bytes) -> None:
+        outcome = TaskOutcome(message.uid, message.name, "succeeded", value)
+        self._results[message.attempt_id] = outcome
+        for parked in list(self._parked.values()):
+            results = [self._results[i] for i in parked.follows if i in self._results]
+            if message.attempt_id in parked.follows and len(results) == len(parked.follows):
+                del self._parked[parked.attempt_id]
+                by_uid = {o.uid: o for o in results}
+                inputs = tuple(by_uid.get(o.uid, o) for o in parked.predecessors)
+                self.engine.faults.drawn["followed"] += 1
+                self._queue(msgspec.structs.replace(parked, predecessors=inputs))
+
     def _cancel(self, attempt_id: int) -> None:
-        if self._unbegun.pop(attempt_id, None) is not None:
+        if self._unbegun.pop(attempt_id, None) or self._parked.pop(attempt_id, None):
             self.report(msg.AttemptStopped(attempt_id))
             return
         running = self.running.get(attempt_id)
@@ -197,6 +220,8 @@ class SimulatedWorker:
             self._returning.remove(running)
         self.engine.on_ended(self, running, outcome, value)
         self.report(report)
+        if isinstance(report, msg.AttemptSucceeded) and not running.is_stopped:
+            self._release_followers(running.message, report.value)
         self._begin_all()
 
     # ---- following a script -----------------------------------------------------------------
@@ -294,6 +319,10 @@ class SimulatedWorker:
 
     def _link(self, running: Running, uid: int, predecessor: int) -> None:
         condition = Tasks("completed", (predecessor,), 1)
+        for message in list(self._parked.values()):
+            if message.uid == uid:
+                del self._parked[message.attempt_id]
+                self.report(msg.FollowerReturned(message.attempt_id))
         self.engine.on_link_asked(running.run, uid, condition)
         self.report(msg.AddPredecessor(running.attempt_id, uid, condition))
 

@@ -167,7 +167,7 @@ class World:
         if self._events % (1 + sum(len(g.tasks) for g in scheduler.graphs.values()) // 15):
             return
         check_invariants(scheduler)
-        if self.coordinator._wake.is_set():
+        if self.coordinator.is_due:
             return  # there are commands to come
         for loop in scheduler.loops.values():
             if loop.ready and loop.failure is None:

@@ -54,6 +54,11 @@ class Tasks(Condition, tag="tasks", frozen=True, array_like=True):
     uids: tuple[int, ...]
     at_least: int
 
+    @property
+    def is_of_one(self) -> bool:
+        """It looks at one task."""
+        return len(self.uids) == self.at_least == 1
+
 
 class AllOf(Condition, tag="all", frozen=True, array_like=True):
     """Every one of `parts` holds."""

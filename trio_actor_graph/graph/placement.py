@@ -48,20 +48,40 @@ def fill(
     """
     yield from _fill_with_suspects(loop, durations)
     workers = [w for w in _candidates(loop) if w.takes_attempts]
-    for has_room in (_has_free_slot, has_room_ahead):
-        able = workers
-        while able:
-            still_able = []
-            for worker in able:
-                if not loop.ready:
-                    return
-                task = loop.ready.first()
+    yield from _fill_free_slots(loop, workers, durations)
+    yield from _fill_ahead(loop, workers, durations)
+
+
+def _fill_free_slots(
+    loop: LoopRecord, workers: list[WorkerRecord], durations: Durations
+) -> Iterator[tuple[WorkerRecord, TaskRecord, float]]:
+    """One task for each worker in turn."""
+    while workers := [w for w in workers if _has_free_slot(w)]:
+        for worker in workers:
+            if not loop.ready:
+                return
+            task = loop.ready.pop()
+            yield worker, task, OVERHEAD_SECONDS + (durations.expected(task.spec.kind) or 0.0)
+
+
+def _fill_ahead(
+    loop: LoopRecord, workers: list[WorkerRecord], durations: Durations
+) -> Iterator[tuple[WorkerRecord, TaskRecord, float]]:
+    """Tasks in a row for each worker, because those are often the inputs of one that can follow."""
+    while loop.ready and workers:
+        share = -(-len(loop.ready) // len(workers))
+        able = []
+        for worker in workers:
+            for _ in range(min(share, len(loop.ready))):
+                task = loop.ready.pop()
                 expected = durations.expected(task.spec.kind)
-                if has_room(worker, expected):
-                    loop.ready.pop()
-                    yield worker, task, OVERHEAD_SECONDS + (expected or 0.0)
-                    still_able.append(worker)
-            able = still_able
+                if expected is None or not has_room_ahead(worker, expected):
+                    loop.ready.push_first(task, task.spec.priority)
+                    break
+                yield worker, task, OVERHEAD_SECONDS + expected
+            else:
+                able.append(worker)
+        workers = able
 
 
 def _fill_with_suspects(
@@ -194,15 +214,14 @@ def _overdue_at(worker: WorkerRecord) -> float:
     return worker.quiet_since + RECALL_AFTER_SECONDS
 
 
-def _has_free_slot(worker: WorkerRecord, expected: float | None) -> bool:
+def _has_free_slot(worker: WorkerRecord) -> bool:
     return worker.free_slots > 0 and (not worker.is_retiring or worker.suspended > 0)
 
 
-def has_room_ahead(worker: WorkerRecord, expected: float | None) -> bool:
+def has_room_ahead(worker: WorkerRecord, expected: float) -> bool:
     """Whether a worker may hold one more task ahead that is expected to run so long."""
     return (
-        expected is not None
+        worker.backlog_seconds + expected + OVERHEAD_SECONDS <= AHEAD_SECONDS * worker.slots
         and not worker.is_retiring
-        and worker.backlog_seconds + expected + OVERHEAD_SECONDS <= AHEAD_SECONDS * worker.slots
-        and -worker.free_slots < HELD_AHEAD_MAX
+        and len(worker.held) - worker.suspended < HELD_AHEAD_MAX + worker.slots
     )

@@ -6,7 +6,8 @@ users: `call` and `failure` are values of the outside that the core carries and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -34,6 +35,9 @@ bounded for a task that is retried for ever."""
 
 HISTORY_SIZE_MAX: Final = 1_000_000
 """How large they may be in all, in characters and bytes: exceptions may carry anything."""
+
+
+_NOTHING: Final[Mapping[TaskRecord, None]] = MappingProxyType({})
 
 
 class TaskSpec(msgspec.Struct, frozen=True, gc=False):
@@ -137,10 +141,10 @@ class TaskRecord:
         self.losses = 0
         self.losses_beside = 0
         self.retry_at: float | None = None
-        self.predecessors: dict[TaskRecord, None] = {}
-        self.successors: list[Gate] = []
         self.returns: TaskRecord | None = None
-        # Few tasks have one of these, so most are spared the empty containers.
+        # Few tasks have all of these, so most are spared the empty containers.
+        self.predecessors: Mapping[TaskRecord, None] = _NOTHING
+        self.successors: list[Gate] | tuple[()] = ()
         self.returned_by: list[TaskRecord] | None = None
         self.awaited_by: dict[int, AttemptRecord] | None = None
         self.history: list[EndedAttempt] | None = None
@@ -164,6 +168,13 @@ class TaskRecord:
         Where a worker has one slot every attempt does.
         """
         return self.losses >= LOSSES_MAX - 1 and max(self.loop.slots) > 1
+
+    def add_successor(self, gate: Gate) -> None:
+        """A gate of another task counts this one."""
+        if isinstance(self.successors, tuple):
+            self.successors = [gate]
+        else:
+            self.successors.append(gate)
 
     def waiting_successors(self) -> Iterator[TaskRecord]:
         """The tasks that still wait, by condition or by having returned it, for this one."""

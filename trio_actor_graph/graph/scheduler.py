@@ -58,7 +58,7 @@ from trio_actor_graph.graph.retrying import retry_delay
 from trio_actor_graph.graph.states import TERMINAL
 from trio_actor_graph.graph.stories import stall_story, wait_path, waiting_on
 from trio_actor_graph.graph.transitions import move_task, next_attempt_state
-from trio_actor_graph.graph.wiring import build_gates, look_up, with_inputs, with_one_more
+from trio_actor_graph.graph.wiring import build_gates, look_up, wire, with_one_more
 
 FAILED_STARTS_MAX: Final = 5
 """How many workers in a row may be lost before they have begun anything, although there was
@@ -131,7 +131,7 @@ class Scheduler:
         uid: int,
         spec: TaskSpec,
         call: object = None,
-        inputs: Iterable[int] = (),
+        inputs: Sequence[int] = (),
         condition: AnyCondition | None = None,
     ) -> TaskRecord:
         """Add a task that waits for the success of `inputs` and for `condition`.
@@ -146,10 +146,8 @@ class Scheduler:
             known = ", ".join(map(repr, self.loops))
             raise GraphError(f"unknown worker loop {spec.loop!r}: there are {known}")
         task = TaskRecord(uid, graph, spec, loop, call)
-        required = with_inputs(inputs, condition)
-        if required is not None:
-            task.predecessors = look_up(task, required)
-            task.gate = build_gates(task, required)
+        if inputs or condition is not None:
+            wire(task, inputs, condition)
         self._add(task)
         self._settle_condition(task)
         return task
@@ -191,7 +189,7 @@ class Scheduler:
         if path := wait_path(task, *predecessors):
             raise CycleError(f"these tasks would wait on each other for ever: {path}")
         new = [each for each in predecessors if each not in task.predecessors]
-        task.predecessors.update(predecessors)
+        task.predecessors = {**task.predecessors, **predecessors}
         build_gates(task, condition, parent=with_one_more(task, task.gate))
         self._settle_condition(task)
         return new
@@ -374,21 +372,19 @@ class Scheduler:
         for attempt_id in reversed(attempt_ids):
             attempt = self.attempts.get(attempt_id)
             if attempt is not None:
-                self._end_attempt(attempt, "given back unbegun")
-                worker.given -= 1
-                self._stop_followers(attempt)
-                self._queue_again(attempt, "given back unbegun", begun=False)
+                self._give_back(attempt)
 
     def on_follower_given_back(self, attempt_id: int) -> None:
-        """A worker gives back what follows others, since its task is to wait for more."""
+        """A worker gives back what follows others: it came too late, or is to wait for more."""
         attempt = self.attempts.get(attempt_id)
-        if attempt is None:
-            return
+        if attempt is not None:
+            self._give_back(attempt)
+
+    def _give_back(self, attempt: AttemptRecord) -> None:
         self._end_attempt(attempt, "given back unbegun")
         attempt.worker.given -= 1
         self._stop_followers(attempt)
-        if attempt.is_wanted:
-            attempt.task.attempt = None
+        self._queue_again(attempt, "given back unbegun", begun=False)
 
     # ---- workers ----------------------------------------------------------------------------
 
@@ -622,27 +618,38 @@ class Scheduler:
             spread: False leaves the tasks that wait on it alone, for a caller who ends them too.
             returned: the ended task that this one had returned.
         """
-        pending: list[tuple[TaskRecord, str, TaskRecord | None]] = [(task, happening, returned)]
-        while pending:
-            task, happening, returned = pending.pop()
-            if task.state in TERMINAL:
-                continue
-            if task.state == "ready":
-                self._unqueue(task)
-            move_task(task, happening)
-            task.graph.unfinished -= 1
-            self._touched[task.graph.uid] = task.graph
-            self._detach(task, returned)
-            self._commands.append(do.TaskEnded(task))
-            if task.awaited_by is not None:
-                for waiting in task.awaited_by.values():
-                    self._tell_awaited(waiting, task)
-                task.awaited_by = None
-            if not spread:
-                continue
+        if task.state in TERMINAL:
+            return
+        self._end_one(task, happening, returned)
+        if not spread or not (task.successors or task.returned_by):
+            return
+        pending: list[tuple[TaskRecord, str, TaskRecord | None]] = []
+        while True:
             if task.returned_by is not None:
                 pending.extend((t, f"returned task {task.state}", task) for t in task.returned_by)
             pending.extend(self._count_in_successors(task))
+            while pending:
+                task, happening, returned = pending.pop()
+                if task.state not in TERMINAL:
+                    break
+            else:
+                return
+            self._end_one(task, happening, returned)
+
+    def _end_one(self, task: TaskRecord, happening: str, returned: TaskRecord | None) -> None:
+        """Bring one task to a terminal state."""
+        graph = task.graph
+        if task.state == "ready":
+            self._unqueue(task)
+        move_task(task, happening)
+        graph.unfinished -= 1
+        self._touched[graph.uid] = graph
+        self._detach(task, returned)
+        self._commands.append(do.TaskEnded(task))
+        if task.awaited_by is not None:
+            for waiting in task.awaited_by.values():
+                self._tell_awaited(waiting, task)
+            task.awaited_by = None
 
     def _detach(self, task: TaskRecord, returned: TaskRecord | None) -> None:
         """Cut an ended task loose from its attempt, its arguments and the task it returned."""
@@ -748,7 +755,7 @@ class Scheduler:
         if not attempt.is_wanted:
             return
         task.attempt = None
-        if task.state == "waiting":  # it followed others, which are lost too
+        if task.state == "waiting":  # it followed others
             return
         if not begun:
             task.attempts -= 1

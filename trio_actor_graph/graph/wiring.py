@@ -5,22 +5,50 @@ Everything is looked up before anything is changed, so a refused condition leave
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from trio_actor_graph.errors import GraphError
-from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Tasks, leaves
+from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Outcome, Tasks, leaves
 from trio_actor_graph.graph.gates import Gate
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.states import TERMINAL
 
 
-def with_inputs(inputs: Iterable[int], condition: AnyCondition | None) -> AnyCondition | None:
-    """The condition of a task that also needs the results of `inputs`."""
-    uids = tuple(dict.fromkeys(inputs))
-    if not uids:
-        return condition
-    required = Tasks("succeeded", uids, len(uids))
-    return required if condition is None else AllOf((required, condition))
+def wire(task: TaskRecord, inputs: Sequence[int], condition: AnyCondition | None) -> None:
+    """Have a new task wait for the success of `inputs`, and for a condition; one of them is given.
+
+    Raises:
+        GraphError: a task that is not in its graph, or a condition that is none.
+    """
+    if len(inputs) == 1 and condition is None:
+        _wire_to_one(task, inputs[0], "succeeded")
+        return
+    if not inputs and isinstance(condition, Tasks) and condition.is_of_one:
+        _wire_to_one(task, condition.uids[0], condition.outcome)
+        return
+    required = condition
+    if inputs:
+        uids = tuple(dict.fromkeys(inputs))
+        required = Tasks("succeeded", uids, len(uids))
+        if condition is not None:
+            required = AllOf((required, condition))
+    assert required is not None
+    task.predecessors = look_up(task, required)
+    task.gate = build_gates(task, required)
+
+
+def _wire_to_one(task: TaskRecord, uid: int, outcome: Outcome) -> None:
+    """The short way for a task that waits for one other, as in every chain."""
+    predecessor = task.graph.tasks.get(uid)
+    if predecessor is None:
+        raise _unknown(task, uid)
+    task.predecessors = {predecessor: None}
+    task.gate = Gate(task, outcome, 1, 1)
+    predecessor.add_successor(task.gate)
+    if predecessor.state in TERMINAL:
+        task.gate.count(predecessor.state == "succeeded" or outcome == "completed")
+        if task.gate.is_shut:
+            task.skipped_because = predecessor
 
 
 def look_up(task: TaskRecord, condition: AnyCondition) -> dict[TaskRecord, None]:
@@ -35,12 +63,16 @@ def look_up(task: TaskRecord, condition: AnyCondition) -> dict[TaskRecord, None]
         for uid in leaf.uids:
             predecessor = tasks.get(uid)
             if predecessor is None:
-                raise GraphError(
-                    f"{task.label} cannot wait on task {uid}: "
-                    f"there is no such task in graph {task.graph.name!r}"
-                )
+                raise _unknown(task, uid)
             found[predecessor] = None
     return found
+
+
+def _unknown(task: TaskRecord, uid: int) -> GraphError:
+    return GraphError(
+        f"{task.label} cannot wait on task {uid}: "
+        f"there is no such task in graph {task.graph.name!r}"
+    )
 
 
 def build_gates(task: TaskRecord, condition: AnyCondition, parent: Gate | None = None) -> Gate:
@@ -54,7 +86,7 @@ def build_gates(task: TaskRecord, condition: AnyCondition, parent: Gate | None =
             gate = Gate(task, part.outcome, part.at_least, len(part.uids), above)
             for uid in part.uids:
                 predecessor = task.graph.tasks[uid]
-                predecessor.successors.append(gate)
+                predecessor.add_successor(gate)
                 if predecessor.state in TERMINAL:
                     ended.append((gate, predecessor))
         else:

@@ -47,6 +47,7 @@ from trio_actor_graph.messages import (
     CancelTask,
     CreateTask,
     DefineFunction,
+    FollowerReturned,
     ForgetFunctions,
     FunctionsForgotten,
     ReturnAttempts,
@@ -207,8 +208,8 @@ class AttemptRunner:
                 self._functions.define(message)
             elif isinstance(message, ForgetFunctions):
                 self._forget(message.function_ids)
-        if refused := self._slots.hold(attempts):
-            self._report(AttemptsReturned(refused))
+        for attempt_id in self._slots.hold(attempts):
+            self._report(FollowerReturned(attempt_id))
         for message in others:
             self._handle(message)
 
@@ -362,7 +363,7 @@ class AttemptRunner:
         """Report it; an attempt of that task that waits here for others is given back before."""
         self._check_running(attempt)
         if (parked := self._slots.take_parked(uid)) is not None:
-            self._report(AttemptsReturned((parked,)))
+            self._report(FollowerReturned(parked))
         self._report(AddPredecessor(attempt.message.attempt_id, uid, condition))
         self._flush_in_time(attempt)
 
