@@ -60,6 +60,7 @@ from trio_actor_graph.task import Task
 from trio_actor_graph.worker.awaiting import Awaiting, Waits
 from trio_actor_graph.worker.context import CurrentTask, PredecessorOutcome, current
 from trio_actor_graph.worker.functions import NOT_LOADED, FunctionBook, LoadedFunction
+from trio_actor_graph.worker.reading import LinkReading
 from trio_actor_graph.worker.retry_rules import RetryRules
 from trio_actor_graph.worker.slots import Slots
 from trio_actor_graph.worker.threads import FunctionThreads
@@ -70,8 +71,9 @@ FLUSH_SECONDS: Final = 0.001
 SHORT_SECONDS: Final = 0.0002
 """A function that has lately taken less than this may begin before earlier reports are sent."""
 
-TICK_SECONDS: Final = 0.02
-"""How often a worker that runs plain functions looks for time limits and unsent reports."""
+TICK_SECONDS: Final = 0.01
+"""How often a worker that runs plain functions looks for time limits, for unsent reports, and for a
+thread that does not read the link because its function takes long."""
 
 
 class RunningAttempt:
@@ -142,6 +144,9 @@ class AttemptRunner:
         marks: where to note what runs, for the case that the process dies.
         in_place: plain functions are called in the trio thread, not in threads of their own.
         wait_for_room: waits, in a thread, until there is room for more to send.
+
+    Attributes:
+        reading: the link, if the thread of functions is to read it; for one slot only.
     """
 
     def __init__(
@@ -159,6 +164,7 @@ class AttemptRunner:
         wait_for_room: Callable[[], None] = lambda: None,
     ):
         self.worker_context = worker_context
+        self.reading: LinkReading | None = None
         self._slots = Slots(slots, marks)
         self._awaiting = Awaiting(self._slots, self._report_soon, self._begin_all)
         self._functions = functions
@@ -179,11 +185,22 @@ class AttemptRunner:
         self._flushing = threading.Lock()
         self._flushed = perf_counter()
         self._has_threads = trio.Event()
+        self._is_watching = False
 
     # ---- what the coordinator says (trio thread) --------------------------------------------
 
     def handle(self, messages: Sequence[msgspec.Struct]) -> None:
         """Take a batch of the coordinator's messages."""
+        self.take_in(messages)
+        self._begin_all()
+        if self._reports:
+            self._flush_soon()
+
+    def is_idle(self) -> bool:
+        return not self._running
+
+    def take_in(self, messages: Sequence[msgspec.Struct]) -> None:
+        """Take a batch, and begin nothing; also in the thread, if nothing runs in trio."""
         attempts = [message for message in messages if type(message) is RunAttempt]
         others = messages if not attempts else [m for m in messages if type(m) is not RunAttempt]
         for message in others:  # first, because a thread may begin an attempt as soon as it is held
@@ -195,9 +212,6 @@ class AttemptRunner:
             self._report(FollowerReturned(attempt_id))
         for message in others:
             self._handle(message)
-        self._begin_all()
-        if self._reports:
-            self._flush_soon()
 
     def _handle(self, message: msgspec.Struct) -> None:
         match message:
@@ -222,27 +236,48 @@ class AttemptRunner:
 
     async def wait_threads(self) -> None:
         """Wait until no plain function runs in a thread any more."""
-        while self._threads.busy:  # noqa: ASYNC110  to be told would cost each of them a call
-            await trio.sleep(TICK_SECONDS / 4)
+        while self._busy_threads():  # noqa: ASYNC110  to be told would cost each of them a call
+            await trio.sleep(TICK_SECONDS / 2)
 
     async def run(self) -> None:
         """Look after what runs; as long as the runner is used, in its nursery."""
         try:
             while True:
                 await self._has_threads.wait()
+                self._has_threads = trio.Event()
                 await self._watch_threads()
+                self._is_watching = False
+                if self._busy_threads():  # since the last look, and did not ask to be watched
+                    self._watch()
         finally:
             self._awaiting.close(self._running.values())
 
     async def _watch_threads(self) -> None:
-        """While plain functions run: look at their time limits and send what they have reported."""
-        while self._threads.busy:
+        """While plain functions run: look at their time limits and send what they have reported.
+
+        And for one tick more, so that a thread that is given one small task after the other need
+        not ask for it each time.
+        """
+        is_busy = True
+        while is_busy:
             await trio.sleep(TICK_SECONDS)
+            is_busy = bool(self._busy_threads())
             if self._reports:
                 self.flush()
+            if self.reading is not None:
+                is_busy |= self.reading.look_after_thread()
             for running in list(self._running.values()):
                 self._check_time_limit(running)
-        self._has_threads = trio.Event()
+
+    def _watch(self) -> None:
+        """Have the threads watched (trio thread)."""
+        self._is_watching = True
+        self._has_threads.set()
+
+    def _busy_threads(self) -> int:
+        """How many threads are at work."""
+        is_one_waiting = self.reading is not None and self.reading.is_thread_waiting
+        return self._threads.busy - is_one_waiting
 
     def flush(self) -> None:
         """Send what has been reported; from any thread.
@@ -384,7 +419,7 @@ class AttemptRunner:
             self._nursery.start_soon(self._run_async, running)
         else:
             self._threads.give(running)
-            self._has_threads.set()
+            self._watch()
 
     async def _run_async(self, running: RunningAttempt) -> None:
         scope = running.scope
@@ -448,16 +483,30 @@ class AttemptRunner:
             message = self._slots.begin()
         else:
             self._run_plain(running)
+            if self.reading is not None:
+                self.reading.look()
             message = self._slots.release_and_begin(running.message.attempt_id)
-        while message is not None:
-            following = self._begun(message)
-            if not following.loaded.is_async:
-                self._flush_before(following.loaded)
-                return following
-            self._token.run_sync_soon(self._start, following)
+        while True:
+            while message is not None:
+                following = self._begun(message)
+                if not following.loaded.is_async:
+                    self._flush_before(following.loaded)
+                    return following
+                self._token.run_sync_soon(self._start, following)
+                message = self._slots.begin()
+            self.flush()
+            if not self._wait_in_link():
+                return None
             message = self._slots.begin()
-        self.flush()
-        return None
+
+    def _wait_in_link(self) -> bool:
+        """Take in what comes next; False if that is trio's business."""
+        if self.reading is None or not self.reading.wait():
+            return False
+        if not self._is_watching:  # there was nothing to watch, and trio sleeps
+            self._is_watching = True
+            self._token.run_sync_soon(self._watch)
+        return True
 
     def _run_plain(self, running: RunningAttempt) -> None:
         report: msgspec.Struct
