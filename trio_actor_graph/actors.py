@@ -14,6 +14,8 @@ What of the answers does not touch tractor is in the modules of `engine` named i
   `open_process`, as tractor's spawning module sees it, is replaced by one that gives it a process
   of ours: with a session, an environment, a lifeline and no stdin, and already there, since the
   child can import what it needs while tractor is not even imported here (`actor_process`).
+- It is imported again in every child, with much that a worker never needs. That is put off until
+  somebody does (`deferred`).
 - It runs the program's `__main__` again in every child, and on 0.1.0a5 a failure there ends the
   whole runtime. Our workers need no `__main__`, so they get none.
 - There is one runtime per process, at an address that all programs of a machine share by default,
@@ -33,6 +35,8 @@ import contextlib
 import secrets
 import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
+from importlib import reload
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,7 @@ import trio
 
 from trio_actor_graph.engine.actor_life import ActorEnd, ActorLife, TaskStatus, live
 from trio_actor_graph.engine.actor_process import open_process, spawn
+from trio_actor_graph.engine.deferred import imports_deferred, module_left_out
 from trio_actor_graph.engine.settings import (
     deprecations_ignored,
     import_noise_ignored,
@@ -48,13 +53,58 @@ from trio_actor_graph.engine.settings import (
 )
 from trio_actor_graph.engine.shared_runtime import ActorRuntimeError, SharedRuntime
 
-# git main logs while it is imported, and trips over that when the program logs everything.
-with import_noise_ignored(), logger_silenced():
-    import tractor as _tractor
+
+def _find_is_main() -> bool:
+    """Tells the versions apart by a file, before tractor is imported."""
+    found = find_spec("tractor")
+    return not (found and found.origin and Path(found.origin).with_name("_spawn.py").exists())
+
+
+_IS_MAIN = _find_is_main()
+
+# What 0.1.0a5 imports for programs that run asyncio in actors, or ask for a cluster of them, which
+# takes all of multiprocessing to count cores; and the base classes of its debugger. Without them
+# its import takes 25 ms instead of 60, in the coordinator and in each worker.
+_DEFERRED = {
+    "tractor._clustering": ["open_actor_cluster"],
+    "tractor.to_asyncio": ["run_as_asyncio_guest"],
+}
+_DEBUGGER, *_DEBUGGER_CLASSES = "pdbpp", "Pdb", "DefaultConfig"
+
+
+def _import_a5() -> Any:
+    if "tractor" in sys.modules or _DEBUGGER in sys.modules:
+        with imports_deferred(_DEFERRED):
+            import tractor
+
+        return tractor
+    with imports_deferred(_DEFERRED), module_left_out(_DEBUGGER, _DEBUGGER_CLASSES):
+        import tractor
+
+    debugging: Any = sys.modules["tractor._debug"]
+
+    def make_debugger() -> Any:
+        """Stands for a function of that module, which all use of the debugger begins with."""
+        lock = debugging.Lock
+        with import_noise_ignored():
+            reload(debugging)  # in place; this time it finds the base classes
+        debugging.Lock = lock
+        return debugging.mk_mpdb()
+
+    debugging.mk_mpdb = make_debugger
+    return tractor
+
+
+def _import_main() -> Any:
+    import tractor
+
+    return tractor
+
 
 # tractor publishes no types that fit what it does; everything of it is Any, in this file only.
-tractor: Any = _tractor
-_IS_MAIN = hasattr(tractor, "ActorNursery")
+# git main logs while it is imported, and trips over that when the program logs everything.
+with import_noise_ignored(), logger_silenced():
+    tractor: Any = _import_main() if _IS_MAIN else _import_a5()
 
 
 @trio.lowlevel.enable_ki_protection

@@ -90,6 +90,7 @@ RULES = [
         never=ours("classic", "coordinator", "graph.scheduler", "handles", "observe", "web"),
     ),
     Rule("engine.settings", "actors.py stands on it", only=()),
+    Rule("engine.deferred", "actors.py stands on it", only=()),
     Rule(
         "engine.actor_life",
         "actors.py stands on it",
