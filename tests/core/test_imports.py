@@ -137,6 +137,7 @@ RULES = [
         never=("hypercorn", "starlette", *ours("classic", "testing", "web")),
     ),
     Rule("payload", "values to bytes and back", never=("trio", *ours("coordinator", "worker"))),
+    Rule("buffers", "shared memory knows nothing of whose values are in it", only=ours("buffers")),
 ]
 
 

@@ -20,6 +20,7 @@ import msgspec
 import trio
 
 from trio_actor_graph.begun import seconds_since_begun, take_begun
+from trio_actor_graph.buffers.handing_over import open_receiver
 from trio_actor_graph.engine.actor_life import live
 from trio_actor_graph.engine.actor_process import ActorProcess
 from trio_actor_graph.engine.api import EngineOwner, StopCounts, Unsendable, WorkerLimits
@@ -155,6 +156,10 @@ class ProcessEngine:
         life = self._lives.get(worker_id)
         return None if life is None or life.process is None else life.process.pid
 
+    def take_segment(self, worker_id: int, identity: int) -> int | None:
+        life = self._lives.get(worker_id)
+        return None if life is None or life.segments is None else life.segments.take(identity)
+
     async def stop(self, grace_seconds: float) -> None:
         async with trio.open_nursery() as nursery:
             for life in self._lives.values():
@@ -236,6 +241,7 @@ class ProcessEngine:
                 self._kill(life, f"it was not up within {START_SECONDS:g} s")
                 return
             link: Link[Any] = Link(stream, FromWorker)
+            life.segments = open_receiver(_begun_path(sockets, life.start_up.worker_id))
             try:
                 start_up = msgspec.structs.replace(
                     life.start_up,
@@ -246,6 +252,8 @@ class ProcessEngine:
                 await self._exchange(life, link)
             finally:
                 life.link = None
+                if life.segments is not None:
+                    life.segments.close()
                 await link.aclose()
 
     async def _exchange(self, life: WorkerLife, link: Link[Any]) -> None:
