@@ -12,6 +12,7 @@ import mmap
 import os
 import pickle
 import secrets
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -67,6 +68,7 @@ class SegmentPool:
         self._lock = threading.Lock()
         self._made: list[_Made] = []
         self._handed: dict[int, int] = {}
+        self._issued: list[tuple[bytes, int]] = []
         self._next_identity = secrets.randbits(62) + 1
         self._is_closed = False
         self.bytes_max = int(
@@ -80,21 +82,29 @@ class SegmentPool:
             The reference to it; None if that was not possible, for want of memory or descriptors.
         """
         size = layout_size(pickled, buffers)
-        made = None
         try:
             made = self._get(size)
+        except OSError:
+            return None
+        try:
             identity = self._new_identity()
             made.write_layout(identity, pickled, buffers, size)
-            number = self._share(made, identity)
-        except OSError:
-            if made is not None:
-                self._drop(made)
-            return None
+            descriptor = self._share(made, identity)
+        except BaseException as error:
+            self._drop(made)
+            if isinstance(error, OSError):
+                return None
+            raise
+        reference = Reference(os.getpid(), descriptor, identity, size).encode()
         with self._lock:
             made.is_busy = False
             if made not in self._made:  # forgotten, or the pool was closed meanwhile
                 made.close()
-        return Reference(os.getpid(), number, identity, size).encode()
+            if self._sender is None:
+                self._handed[identity] = descriptor
+            else:
+                self._issued.append((reference, descriptor))
+        return reference
 
     def take(self, identity: int) -> int | None:
         """The descriptor of what was put in this process."""
@@ -107,16 +117,15 @@ class SegmentPool:
             Whether there is nothing more that could become of no use.
         """
         with self._lock:
-            spare_bytes = 0
+            self._close_issued()
             for made in self._made[:]:
                 if not made.is_free():
                     made.unmap()
-                    continue
-                spare_bytes += made.size
-                made.seen_free += 1
-                if made.seen_free > 1 or spare_bytes > SPARE_BYTES_MAX:
-                    spare_bytes -= made.size
+                    made.seen_free = False
+                elif made.seen_free:
                     self._remove(made)
+                else:
+                    made.seen_free = True
             return not self._made
 
     def close(self) -> None:
@@ -127,26 +136,35 @@ class SegmentPool:
                 if not made.is_busy:
                     made.close()
             self._made.clear()
-            for descriptor in self._handed.values():
+            for descriptor in (*self._handed.values(), *(issued[1] for issued in self._issued)):
                 os.close(descriptor)
             self._handed.clear()
+            self._issued.clear()
 
     def _get(self, size: int) -> _Made:
         """A segment nobody else has, of about that size or to become so."""
         with self._lock:
+            self._close_issued()
             fitting = [made for made in self._made if made.size <= 2 * size]
             for made in sorted(fitting, key=lambda made: -made.size):
                 if made.is_free(to_use_it=True):
                     return made
+            self._make_room()
             made = _Made()
-            if len(self._made) >= MADE_MAX:
-                oldest = next((made for made in self._made if not made.is_busy), None)
-                if oldest is None:
-                    return made  # to be used once
-                self._remove(oldest)
             if not self._is_closed:
                 self._made.append(made)
             return made
+
+    def _make_room(self) -> None:
+        """Let go the oldest of what does not fit, so that there is not too much of it."""
+        free = [made for made in self._made if made.is_free()]
+        spare_bytes = sum(made.size for made in free)
+        while free and (spare_bytes > SPARE_BYTES_MAX or len(self._made) >= MADE_MAX):
+            spare_bytes -= free[0].size
+            self._remove(free.pop(0))
+        in_use = [made for made in self._made if not made.is_busy]
+        while in_use and len(self._made) >= MADE_MAX:
+            self._remove(in_use.pop(0))  # it will not be used again
 
     def _new_identity(self) -> int:
         with self._lock:
@@ -154,11 +172,7 @@ class SegmentPool:
             return self._next_identity
 
     def _share(self, made: _Made, identity: int) -> int:
-        """Hand over a descriptor that holds the lock; the number by which the value is known here.
-
-        That is the maker's own in a worker, whose other tasks may need the value before the
-        coordinator has heard of it, and the one that is kept in the coordinator's process.
-        """
+        """A descriptor that holds the lock, for the references in this process; hand it over."""
         descriptor = os.open(f"/proc/self/fd/{made.descriptor}", os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -167,11 +181,21 @@ class SegmentPool:
         except BaseException:
             os.close(descriptor)
             raise
-        if self._sender is None:
-            self._handed[identity] = descriptor
-            return descriptor
-        os.close(descriptor)
-        return made.descriptor
+        return descriptor
+
+    def _close_issued(self) -> None:
+        """Close the descriptors of references that nobody in this process has any more.
+
+        A worker needs them until it has reported the value, and as long as other tasks of its may
+        ask for it, of whom the coordinator knows nothing yet.
+        """
+        still: list[tuple[bytes, int]] = []
+        for issued in self._issued:
+            if sys.getrefcount(issued[0]) > 2:  # in the pair, and the argument
+                still.append(issued)
+            else:
+                os.close(issued[1])
+        self._issued = still
 
     def _drop(self, made: _Made) -> None:
         with self._lock:
@@ -189,7 +213,7 @@ class _Made:
     Attributes:
         size: how much of it was touched.
         is_busy: something is being written into it.
-        seen_free: how often nobody was found to have it.
+        seen_free: when it was looked at last, nobody had it.
     """
 
     __slots__ = ("_mapping", "descriptor", "is_busy", "seen_free", "size")
@@ -198,7 +222,7 @@ class _Made:
         self.descriptor = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
         self.size = 0
-        self.seen_free = 0
+        self.seen_free = False
         self.is_busy = True
         self._mapping: mmap.mmap | None = None
 
@@ -209,12 +233,11 @@ class _Made:
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.seen_free = 0
             return False
         if to_use_it:  # who comes late finds no value, as soon as he can have the lock
             os.pwrite(self.descriptor, bytes(IDENTITY.size), IDENTITY_AT)
             self.is_busy = True
-            self.seen_free = 0
+            self.seen_free = False
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         return True
 

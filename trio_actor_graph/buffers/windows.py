@@ -76,10 +76,10 @@ class Windows:
         with self._lock:
             self._unlock_unused()
             for window in self._kept[:]:
-                if not window.is_locked:
-                    window.seen_unused += 1
-                    if window.seen_unused > 1:
-                        self._remove(window)
+                if window.seen_unused:
+                    self._remove(window)
+                else:
+                    window.seen_unused = not window.is_locked
 
     def _look(self, reference: Reference) -> memoryview | None:
         """The same by a mapping that is kept; None if that is not possible."""
@@ -108,7 +108,7 @@ class Windows:
         return self._used(window)
 
     def _used(self, window: _Window) -> memoryview:
-        window.seen_unused = 0
+        window.seen_unused = False
         self._kept.remove(window)
         self._kept.append(window)
         return memoryview(window.mapping)
@@ -145,7 +145,7 @@ class _Window:
         self.size = size
         self.inode = inode
         self.is_locked = True
-        self.seen_unused = 0
+        self.seen_unused = False
         try:
             self.mapping = mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)
         except BaseException:
