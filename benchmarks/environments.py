@@ -85,9 +85,8 @@ def _make(folder: Path, recipe: Recipe) -> None:
             _run([*install, "--exclude-newer", recipe.exclude_newer], outside)
         except subprocess.CalledProcessError:
             _run(install, outside)  # an index that does not tell dates has nothing old enough
-    (folder / MADE_OF).write_text(
-        json.dumps(asdict(recipe))
-    )  # last: what is half made is made again
+    # Last of all: what is half made is made again.
+    (folder / MADE_OF).write_text(json.dumps(asdict(recipe)))
 
 
 def _is_made_of(folder: Path, recipe: Recipe) -> bool:
