@@ -399,7 +399,8 @@ class Coordinator:
     def _take_result(self, worker_id: int, message: msg.AttemptSucceeded, now: float) -> None:
         scheduler = self._scheduler
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
-        _require(0.0 <= seconds < math.inf, message)
+        if not 0.0 <= seconds < math.inf:
+            _require(False, message)
         attempt = self._attempt(worker_id, attempt_id)
         segment = None
         if value[:1] == REFERENCE_MARK:
@@ -413,13 +414,12 @@ class Coordinator:
             scheduler.on_attempt_succeeded(attempt_id, seconds, now)  # counts what came too late
             return
         results = self._graphs[attempt.task.graph.uid].results
-        lack = results.lack_of_room(value)
-        if lack is not None:
+        if not results.has_room(value):
             self._run_commands()  # tasks that have ended may need some of the others no more
             lack = results.lack_of_room(value)
-        if lack is not None:
-            scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
-            return
+            if lack is not None:
+                scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
+                return
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
             results.put(task.uid, value, segment)
@@ -552,8 +552,9 @@ class Coordinator:
 
     def wake(self) -> None:
         """Have the commands run soon."""
-        self.is_due = True
-        self._wake.set()
+        if not self.is_due:
+            self.is_due = True
+            self._wake.set()
 
     @_whole
     def run_due(self) -> None:
@@ -670,7 +671,7 @@ class Coordinator:
                 call.arguments,
                 call.retry_on,
                 predecessors,
-                tuple([followed.attempt_id for followed in attempt.follows]),
+                attempt.follows and tuple([other.attempt_id for other in attempt.follows]),
             ),
         )
 
@@ -703,7 +704,11 @@ class Coordinator:
 
     def _post(self, worker: WorkerRecord, message: msgspec.Struct) -> None:
         """Have the message sent with the frame that goes to this worker next."""
-        self._outgoing.setdefault(worker.worker_id, []).append(message)
+        batch = self._outgoing.get(worker.worker_id)
+        if batch is None:
+            self._outgoing[worker.worker_id] = [message]
+        else:
+            batch.append(message)
 
     def _start_worker(self, worker: WorkerRecord) -> None:
         loop = worker.loop.name
