@@ -595,13 +595,14 @@ class Coordinator:
         if len(self._asked) > ASKED_MAX:
             known = self._scheduler.attempts
             self._asked = {asked for asked in self._asked if asked[0] in known}
-        failed, self._failed = self._failed, []
-        for task in failed:
-            self._graphs[task.graph.uid].on_failure_told(task)
+        if self._failed:
+            failed, self._failed = self._failed, []
+            for task in failed:
+                self._graphs[task.graph.uid].on_failure_told(task)
         deadline = scheduler.next_deadline()
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
-        for graph in tuple(self._draining):
+        for graph in tuple(self._draining) if self._draining else ():
             if not self._has_attempts(graph):
                 self._draining.pop(graph).set()
 
@@ -677,6 +678,8 @@ class Coordinator:
 
     def _send_frames(self) -> None:
         """Send each worker what there is for it, in one frame."""
+        if not self._outgoing:
+            return
         outgoing, self._outgoing = self._outgoing, {}
         for worker_id, batch in outgoing.items():
             worker = self._scheduler.workers.get(worker_id)
