@@ -245,11 +245,14 @@ class Coordinator:
                 call, entry = plain, functions.entry(plain.function)
             functions.encode(entry)
         spec, retry_on = _spec_of(entry, options, loop)
-        arguments, inputs, embedded = functions.encode_call(call, spec.name, self._pool)
         segment = None
-        if arguments[:1] == REFERENCE_MARK:
-            arguments, segment = self._take_over(None, arguments)
-        task_call = TaskCall(entry, arguments, retry_on, embedded)
+        if call.args or call.kwargs:
+            arguments, inputs, embedded = functions.encode_call(call, spec.name, self._pool)
+            if arguments[:1] == REFERENCE_MARK:
+                arguments, segment = self._take_over(None, arguments)
+            task_call = TaskCall(entry, arguments, retry_on, embedded)
+        else:
+            inputs, task_call = (), TaskCall(entry, b"", retry_on)
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
         if segment is not None:
             self._lent[task] = segment
@@ -672,7 +675,7 @@ class Coordinator:
                 call.arguments,
                 call.retry_on,
                 predecessors,
-                attempt.follows and tuple([other.attempt_id for other in attempt.follows]),
+                tuple([a.attempt_id for a in attempt.follows]) if attempt.follows else (),
             ),
         )
 

@@ -10,7 +10,7 @@ from trio_actor_graph.errors import GraphError, TaskFailed, TrioActorGraphError
 from trio_actor_graph.graph.conditions import TaskReference
 from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.payload import DataEdge
-from trio_actor_graph.retries import RetryPolicy, defaults_of
+from trio_actor_graph.retries import NO_DEFAULTS, RetryPolicy, defaults_of
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -200,7 +200,10 @@ class TaskCreator:
         """
         options = check_options(waits_on, name, priority, retries, timeout_seconds, worker_loop)
         call = take_apart(function, args)
-        return self._create(call, options.filled(defaults_of(call.function)))
+        defaults = defaults_of(call.function)
+        if defaults is not NO_DEFAULTS:
+            options = options.filled(defaults)
+        return self._create(call, options)
 
     def _create(self, call: Call, options: Options) -> Task[Any]:
         raise NotImplementedError
