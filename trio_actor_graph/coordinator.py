@@ -384,9 +384,7 @@ class Coordinator:
             raise ProtocolError(f"it speaks of an attempt of {attempt.worker.name}")
         return attempt
 
-    def _take_result(
-        self, worker_id: int, message: msg.AttemptSucceeded, now: float
-    ) -> None:
+    def _take_result(self, worker_id: int, message: msg.AttemptSucceeded, now: float) -> None:
         scheduler = self._scheduler
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
         _require(0.0 <= seconds < math.inf, message)
