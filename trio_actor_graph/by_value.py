@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
+from pickle import PickleBuffer
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakSet
@@ -28,9 +29,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """
 
     def __init__(
-        self, file: io.BytesIO, function_id: Callable[[object], tuple[int, int] | None] | None
+        self,
+        file: io.BytesIO,
+        function_id: Callable[[object], tuple[int, int] | None] | None,
+        leave_out: Callable[[PickleBuffer], bool] | None,
     ):
-        super().__init__(file, protocol=5)
+        super().__init__(file, protocol=5, buffer_callback=leave_out)
         self._function_id = function_id
 
     def reducer_override(self, obj: Any) -> Any:
@@ -39,7 +43,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         if isinstance(obj, _CachedFunction) and not _has_a_name(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters())
         if isinstance(obj, CodeType):
-            return _with_filename(obj, self.dispatch_table[CodeType](obj))
+            reduced: Any = self.dispatch_table[CodeType](obj)
+            return _with_filename(obj, reduced)
         reduced = super().reducer_override(obj)
         if not isinstance(reduced, tuple):
             return reduced  # by name
@@ -91,15 +96,18 @@ _CachedFunction = type(lru_cache(len))
 
 
 def dumps(
-    value: object, function_id: Callable[[object], tuple[int, int] | None] | None = None
+    value: object,
+    function_id: Callable[[object], tuple[int, int] | None] | None = None,
+    leave_out: Callable[[PickleBuffer], bool] | None = None,
 ) -> bytes:
     """The pickle of a value, with functions and classes of `__main__`, and closures, inside it.
 
     Args:
         function_id: the numbers of its coordinator and of a function, if it has them.
+        leave_out: pickle's `buffer_callback`.
     """
     with io.BytesIO() as file:
-        _Pickler(file, function_id).dump(value)
+        _Pickler(file, function_id, leave_out).dump(value)
         return file.getvalue()
 
 

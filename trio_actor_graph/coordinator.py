@@ -12,6 +12,7 @@ import math
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -19,6 +20,9 @@ import msgspec
 import trio
 
 from trio_actor_graph import messages as msg
+from trio_actor_graph.buffers.keeping import Segment, take_over
+from trio_actor_graph.buffers.pool import SPARE_SECONDS, SegmentPool, open_pool
+from trio_actor_graph.buffers.segment import REFERENCE_MARK, SegmentGone
 from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
 from trio_actor_graph.checks import is_integer, is_text
 from trio_actor_graph.engine.api import Engine, EngineOwner
@@ -90,6 +94,9 @@ class Coordinator:
         make_engine: Callable[[EngineOwner], Engine] = ProcessEngine,
     ):
         self._functions = FunctionTable(loops, registered, _ids)
+        self._pool = open_pool()
+        self._pool_used = trio.Event()
+        self._lent: dict[TaskRecord, Segment] = {}  # with arguments of tasks that have not ended
         self._scheduler = Scheduler((loop.spec for loop in loops.values()), _worker_ids)
         self._loops = loops
         self._in_processes = {name for name, loop in loops.items() if loop.processes > 0}
@@ -107,7 +114,7 @@ class Coordinator:
         self._thread = threading.get_ident()
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = make_engine(self)
-        self._local = LocalEngine(self, OwnFunctions(self._functions), setups)
+        self._local = LocalEngine(self, OwnFunctions(self._functions), setups, self._pool)
         # Encoded now, so that an unpicklable setup is refused where it was written.
         self._setups = {
             name: encode_value(loop.setup, f"worker loop {name!r}: setup", self._functions.known_id)
@@ -238,9 +245,14 @@ class Coordinator:
                 call, entry = plain, functions.entry(plain.function)
             functions.encode(entry)
         spec, retry_on = _spec_of(entry, options, loop)
-        arguments, inputs, embedded = functions.encode_call(call, spec.name)
+        arguments, inputs, embedded = functions.encode_call(call, spec.name, self._pool)
+        segment = None
+        if arguments[:1] == REFERENCE_MARK:
+            arguments, segment = self._take_over(None, arguments)
         task_call = TaskCall(entry, arguments, retry_on, embedded)
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
+        if segment is not None:
+            self._lent[task] = segment
         self.wake()
         return task
 
@@ -389,6 +401,14 @@ class Coordinator:
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
         _require(0.0 <= seconds < math.inf, message)
         attempt = self._attempt(worker_id, attempt_id)
+        segment = None
+        if value[:1] == REFERENCE_MARK:
+            try:
+                value, segment = self._take_over(worker_id, value)
+            except OSError as error:
+                failure = describe_exception(error)
+                scheduler.on_attempt_failed(attempt_id, failure, seconds, now, is_final=True)
+                return
         if attempt is None or attempt.task.attempt is not attempt:
             scheduler.on_attempt_succeeded(attempt_id, seconds, now)  # counts what came too late
             return
@@ -402,7 +422,7 @@ class Coordinator:
             return
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
-            results.put(task.uid, value)
+            results.put(task.uid, value, segment)
             self._run_times.add(task.spec.name, attempt.worker, seconds)
 
     def _take_returned_task(self, attempt_id: int, uid: int, seconds: float, now: float) -> None:
@@ -416,6 +436,12 @@ class Coordinator:
 
     def _create_for_attempt(self, worker_id: int, message: msg.CreateTask) -> None:
         attempt = self._attempt(worker_id, message.attempt_id)
+        arguments, segment, refusal = message.arguments, None, ""
+        if arguments[:1] == REFERENCE_MARK:
+            try:
+                arguments, segment = self._take_over(worker_id, arguments)
+            except OSError as error:
+                refusal = f"its arguments: {error}"
         if attempt is None or not attempt.is_wanted:
             return  # nobody wants the creator any more, so nobody wants its children
         graph = self._graphs[attempt.task.graph.uid]
@@ -425,13 +451,51 @@ class Coordinator:
         _require(entry is not None, message)
         assert entry is not None
         spec, retry_on = _spec_of_message(message, entry)
-        call = TaskCall(entry, message.arguments, retry_on)
+        call = TaskCall(entry, arguments, retry_on)
         try:
+            if refusal:
+                raise GraphError(refusal)
             task = self._add_task(graph, message.uid, spec, call, message.inputs, message.condition)
         except (GraphError, ResultReleased) as error:
             task = self._scheduler.on_task_refused(graph.record, message.uid, spec, str(error))
+        else:
+            if segment is not None:
+                self._lent[task] = segment
         graph.hold_child(task, attempt.task)
         self.wake()
+
+    def _take_over(self, worker_id: int | None, encoded: bytes) -> tuple[bytes, Segment | None]:
+        """Keep a value that is in shared memory; it goes with the segment returned.
+
+        Args:
+            worker_id: the worker that has sent it; None for one of this process.
+
+        Raises:
+            ProtocolError: there is no such value.
+            OSError: there are no descriptors left.
+        """
+        worker = self._scheduler.workers.get(worker_id) if worker_id is not None else None
+        if worker_id is None or (worker is not None and worker.loop.is_local):
+            assert self._pool is not None
+            self._pool_used.set()
+            take = self._pool.take
+        else:
+            take = partial(self._processes.take_segment, worker_id)
+        try:
+            return take_over(encoded, take)
+        except SegmentGone as error:
+            raise ProtocolError(f"it sent a value that is not there: {error}") from error
+
+    async def _trim_pool(self, pool: SegmentPool) -> None:
+        """While the memory of large values may become of no use, let it go in time."""
+        try:
+            while True:
+                await self._pool_used.wait()
+                self._pool_used = trio.Event()
+                while not pool.trim():  # noqa: ASYNC110  it is told nothing, and asks
+                    await trio.sleep(SPARE_SECONDS)
+        finally:
+            pool.close()
 
     def _add_predecessor_for_attempt(
         self, attempt: AttemptRecord | None, message: msg.AddPredecessor
@@ -548,6 +612,8 @@ class Coordinator:
                 self._graphs[task.graph.uid].on_task_ended(task)
                 if task.state == "failed":
                     self._failed.append(task)
+                if self._lent:
+                    self._lent.pop(task, None)
             case do.TellAwaited(attempt, task):
                 if (attempt.attempt_id, task.uid) in self._asked:
                     self._asked.discard((attempt.attempt_id, task.uid))
@@ -699,6 +765,8 @@ class Coordinator:
             nursery.start_soon(self._local.run)
             nursery.start_soon(self.run)
             nursery.start_soon(self.watch_deadlines)
+            if self._pool is not None:
+                nursery.start_soon(self._trim_pool, self._pool)
 
     async def start_workers(self) -> None:
         """Start every worker and wait until all are ready.
@@ -789,7 +857,9 @@ def _spec_of_message(
         _limit(limit),
         message.is_async or entry.is_async,
     )
-    return (entry.spec if spec == entry.spec else spec), retry_on  # one for many takes less memory
+    if entry.spec is not None and spec == entry.spec:
+        spec = entry.spec  # one for many takes less memory
+    return spec, retry_on
 
 
 def _limit(timeout_seconds: float | None) -> float | None:

@@ -27,6 +27,7 @@ from functools import partial
 from types import FunctionType
 from typing import Final
 
+from trio_actor_graph.buffers.pool import SegmentPool
 from trio_actor_graph.calls import (
     AnyFunction,
     Call,
@@ -189,7 +190,7 @@ class FunctionTable:
                 self._mark_used(used, entry.embedded)
 
     def encode_call(
-        self, call: Call, task_name: str
+        self, call: Call, task_name: str, pool: SegmentPool | None
     ) -> tuple[bytes, tuple[int, ...], tuple[FunctionEntry, ...]]:
         """Encode the arguments of a call, as `payload.encode_call` does.
 
@@ -200,7 +201,7 @@ class FunctionTable:
             return b"", (), ()
         noted: dict[FunctionEntry, None] = {}
         what = f"task {task_name!r}"
-        data, inputs = encode_call(call.args, call.kwargs, what, partial(self._note, noted))
+        data, inputs = encode_call(call.args, call.kwargs, what, partial(self._note, noted), pool)
         return data, inputs, self._nameable(noted) if noted else ()
 
     def _note(self, noted: dict[FunctionEntry, None], function: object) -> tuple[int, int] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Final, cast
 
+from trio_actor_graph.buffers.keeping import Segment
+from trio_actor_graph.buffers.segment import encoded_size
 from trio_actor_graph.errors import ResultReleased
 from trio_actor_graph.graph.failures import Failure, StoreFull
 from trio_actor_graph.graph.records import TaskRecord
@@ -34,33 +36,42 @@ class ResultStore:
         released: how many results it has let go.
     """
 
-    __slots__ = ("_bytes_max", "_decoded", "_encoded", "released", "stored_bytes")
+    __slots__ = ("_bytes_max", "_decoded", "_encoded", "_segments", "released", "stored_bytes")
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._encoded: dict[int, bytes] = {}
         self._decoded: dict[int, Any] = {}
+        self._segments: dict[int, Segment] = {}
         self.stored_bytes = 0
         self.released = 0
 
     def lack_of_room(self, encoded: bytes) -> StoreFull | None:
         """Why a result cannot be kept; None if it can."""
-        if self.stored_bytes + len(encoded) <= self._bytes_max:
+        size = encoded_size(encoded)
+        if self.stored_bytes + size <= self._bytes_max:
             return None
-        return StoreFull(len(encoded), self.stored_bytes, self._bytes_max)
+        return StoreFull(size, self.stored_bytes, self._bytes_max)
 
-    def put(self, uid: int, encoded: bytes) -> None:
-        """Keep a result. Exactly once per task: a second one would be a bug of the scheduler."""
+    def put(self, uid: int, encoded: bytes, segment: Segment | None = None) -> None:
+        """Keep a result. Exactly once per task: a second one would be a bug of the scheduler.
+
+        Args:
+            segment: where it is, if it is in shared memory.
+        """
         assert uid not in self._encoded
         self._encoded[uid] = encoded
-        self.stored_bytes += len(encoded)
+        if segment is not None:
+            self._segments[uid] = segment
+        self.stored_bytes += encoded_size(encoded)
 
     def release(self, task: TaskRecord) -> None:
         """Let go the result of a task, if it has one of its own."""
         encoded = self._encoded.pop(task.uid, None)
         if encoded is not None:
             self._decoded.pop(task.uid, None)
-            self.stored_bytes -= len(encoded)
+            self._segments.pop(task.uid, None)
+            self.stored_bytes -= encoded_size(encoded)
             self.released += 1
 
     def is_released(self, task: TaskRecord) -> bool:

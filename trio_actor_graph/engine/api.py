@@ -106,6 +106,14 @@ class Engine(Protocol):
         """The process of a worker, once it has one."""
         ...
 
+    def take_segment(self, worker_id: int, identity: int) -> int | None:
+        """The descriptor that a worker has handed over for a value; None if it has not.
+
+        Raises:
+            OSError: it has, and there are no descriptors left.
+        """
+        ...
+
     async def stop(self, grace_seconds: float) -> None:
         """Ask all workers to stop, and make those that do not.
 

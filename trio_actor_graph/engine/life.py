@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from trio_actor_graph.buffers.handing_over import SegmentReceiver
 from trio_actor_graph.engine.api import WorkerLimits
 from trio_actor_graph.engine.worker_stderr import WorkerStderr
 from trio_actor_graph.graph.failures import WorkerEnd
@@ -28,6 +29,7 @@ class WorkerLife:
         process: its process, once there is one.
         stderr: what it writes there, once it can.
         link: its link, while that is up.
+        segments: what it has handed over, while its link is up; None if it cannot.
         talk: around every wait for its link.
         is_ready: set when it has said so.
         has_heard: set when it has answered that it heard it is to stop, or has ended.
@@ -43,6 +45,7 @@ class WorkerLife:
         self.process: ActorProcess | None = None
         self.stderr: WorkerStderr | None = None
         self.link: Link[Any] | None = None
+        self.segments: SegmentReceiver | None = None
         self.talk = trio.CancelScope()
         self.is_ready = trio.Event()
         self.has_heard = trio.Event()

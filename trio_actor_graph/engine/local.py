@@ -14,6 +14,7 @@ from itertools import count
 import msgspec
 import trio
 
+from trio_actor_graph.buffers.pool import SegmentPool
 from trio_actor_graph.calls import AnyFunction
 from trio_actor_graph.engine.api import EngineOwner, StopCounts, Unsendable, WorkerLimits
 from trio_actor_graph.graph.failures import WorkerEnd
@@ -30,6 +31,7 @@ class LocalEngine:
     Args:
         functions: the coordinator's own.
         setups: the loops' `setup` functions, by loop name.
+        pool: where large values go.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class LocalEngine:
         owner: EngineOwner,
         functions: FunctionBook,
         setups: Mapping[str, AnyFunction | None],
+        pool: SegmentPool | None = None,
     ):
         self._owner = owner
         self._functions = functions
         self._setups = setups
+        self._pool = pool
         self._runners: dict[int, AttemptRunner] = {}
         self._send_start, self._receive_start = trio.open_memory_channel[StartUp](math.inf)
         self._is_stopped = trio.Event()
@@ -77,6 +81,10 @@ class LocalEngine:
     def pid(self, worker_id: int) -> int | None:
         return os.getpid()
 
+    def take_segment(self, worker_id: int, identity: int) -> int | None:
+        """What is put into shared memory here is put there by the coordinator's own pool."""
+        return None if self._pool is None else self._pool.take(identity)
+
     async def stop(self, grace_seconds: float) -> None:
         self._is_stopped.set()
         with trio.move_on_after(grace_seconds):
@@ -101,6 +109,7 @@ class LocalEngine:
                     start_up.loops,
                     worker_context=value,
                     in_place=True,
+                    pool=self._pool,
                 )
                 nursery.start_soon(runner.run)
                 is_ready = True

@@ -15,6 +15,9 @@ from typing import Any, Final
 import trio
 
 from trio_actor_graph.begun import BegunMarks
+from trio_actor_graph.buffers.handing_over import open_worker_pool
+from trio_actor_graph.buffers.pool import SPARE_SECONDS, SegmentPool
+from trio_actor_graph.buffers.windows import windows
 from trio_actor_graph.calls import AnyFunction
 from trio_actor_graph.link import FRAME_BYTES_MAX, REPORT_BYTES_MAX, Link
 from trio_actor_graph.messages import (
@@ -77,6 +80,8 @@ async def _serve_loop(
         if start_up.heartbeat_seconds is not None:
             beating.start_soon(_beat, marks, start_up.heartbeat_seconds)
         async with trio.open_nursery() as nursery:
+            # Its lambda looks for a runner that is there as soon as there is a value.
+            pool = open_worker_pool(start_up.begun_path, lambda: runner.flush())  # noqa: PLW0108
             runner = AttemptRunner(
                 start_up.slots,
                 functions,
@@ -88,11 +93,14 @@ async def _serve_loop(
                 worker_context=context,
                 marks=marks,
                 wait_for_room=link.wait_for_room,
+                pool=pool,
             )
             reading = LinkReading(link, runner)
             if start_up.slots == 1:
                 runner.reading = reading
             nursery.start_soon(runner.run)
+            if pool is not None:
+                nursery.start_soon(_trim, pool)
             link.send([WorkerReady(os.getpid())])
             try:
                 grace_seconds = await reading.run(messages)
@@ -109,6 +117,15 @@ async def _beat(marks: BegunMarks, seconds: float) -> None:
     while True:
         marks.beat()
         await trio.sleep(seconds)
+
+
+async def _trim(pool: SegmentPool) -> None:
+    """Let go the memory of large values that is not used again."""
+    windows.keeps = True
+    while True:
+        await trio.sleep(SPARE_SECONDS)
+        pool.trim()
+        windows.trim()
 
 
 def _load(functions: ReceivedFunctions, start_up: StartUp) -> None:

@@ -21,6 +21,7 @@ import msgspec
 import trio
 
 from trio_actor_graph.begun import BegunMarks
+from trio_actor_graph.buffers.pool import SegmentPool
 from trio_actor_graph.calls import (
     AnyFunction,
     Call,
@@ -158,6 +159,7 @@ class AttemptRunner:
         marks: where to note what runs, for the case that the process dies.
         in_place: plain functions are called in the trio thread, not in threads of their own.
         wait_for_room: waits, in a thread, until there is room for more to send.
+        pool: where large values go.
 
     Attributes:
         reading: the link, if the thread of functions is to read it; for one slot only.
@@ -176,6 +178,7 @@ class AttemptRunner:
         marks: BegunMarks | None = None,
         in_place: bool = False,
         wait_for_room: Callable[[], None] = lambda: None,
+        pool: SegmentPool | None = None,
     ):
         self.worker_context = worker_context
         self.reading: LinkReading | None = None
@@ -189,6 +192,7 @@ class AttemptRunner:
         self._registered = registered
         self._loops = loops
         self._in_place = in_place
+        self._pool = pool
         self._rules = RetryRules((KeyboardInterrupt,) if in_place else ())
         self._token = trio.lowlevel.current_trio_token()
         self._threads = FunctionThreads(self._run_and_go_on, "trio_actor_graph")
@@ -340,9 +344,10 @@ class AttemptRunner:
         if options.worker_loop is not None:
             self._check_known("worker loop", options.worker_loop, self._loops)
         name = options.name or what
-        arguments, inputs = encode_call(call.args, call.kwargs, f"task {name!r}")
         policy = options.retries
         retry_on = None if policy is None else encoded_retry_on(policy)
+        # The last that may fail: what is in shared memory has to be reported.
+        arguments, inputs = encode_call(call.args, call.kwargs, f"task {name!r}", None, self._pool)
         uid = next(self._uids)
         creation = CreateTask(
             attempt.message.attempt_id,
@@ -565,7 +570,8 @@ class AttemptRunner:
         if value is None:
             return AttemptSucceeded(attempt_id, _NONE, seconds)
         name = f"the result of task {running.message.name!r}"
-        return AttemptSucceeded(attempt_id, encode_value(value, name), seconds)
+        encoded = encode_value(value, name, pool=self._pool)
+        return AttemptSucceeded(attempt_id, encoded, seconds)
 
     def _failed(
         self, running: RunningAttempt, error: BaseException, failure: Raised
