@@ -38,8 +38,8 @@ a few hundred times what the kernel holds, so that a peer that is busy for a mom
 and little beside what a worker process uses anyway."""
 
 READ_BYTES: Final = 1 << 16
-"""How much is read at once. For more than 128 KiB the C library may map memory anew each time, which
-makes a read of a hundred bytes cost 18 us instead of 1."""
+"""How much is read at once. For more than 128 KiB the C library may map memory anew each time, and
+then a read of a hundred bytes costs 18 us instead of 1."""
 
 READ_BYTES_MAX: Final = 1 << 18
 """The same after a read that got all it could take: what a Unix socket holds with the kernel's

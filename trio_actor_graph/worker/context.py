@@ -16,7 +16,7 @@ from trio_actor_graph.task import R_co, Task, TaskCreator
 if TYPE_CHECKING:
     from trio_actor_graph.worker.runner import RunningAttempt
 
-current: ContextVar[RunningAttempt] = ContextVar("trio_actor_graph.current_task")
+current: ContextVar[CurrentTask] = ContextVar("trio_actor_graph.current_task")
 
 
 def current_task() -> CurrentTask:
@@ -26,7 +26,7 @@ def current_task() -> CurrentTask:
         GraphError: it is called outside of a task.
     """
     try:
-        return current.get().task
+        return current.get()
     except LookupError:
         raise GraphError("current_task() was called outside of a running task") from None
 

@@ -91,10 +91,8 @@ class RunningAttempt:
         waits: what it waits for, and whether it has its slot; None before it has waited.
     """
 
-    # What only some attempts need is made when it is asked for: most are over within microseconds.
     __slots__ = (
         "_outcomes",
-        "_task",
         "began",
         "is_stopped",
         "loaded",
@@ -113,14 +111,6 @@ class RunningAttempt:
         self.is_stopped = False
         self.waits: Waits | None = None
         self._outcomes: tuple[PredecessorOutcome, ...] | None = None
-        self._task: CurrentTask | None = None
-
-    @property
-    def task(self) -> CurrentTask:
-        """What its function knows of it."""
-        if self._task is None:
-            self._task = CurrentTask(self)
-        return self._task
 
     def predecessors(self) -> tuple[PredecessorOutcome, ...]:
         if self._outcomes is None:
@@ -447,7 +437,7 @@ class AttemptRunner:
         running.began = perf_counter()
         if limit is not None:
             scope.deadline = trio.current_time() + limit
-        current.set(running)
+        current.set(CurrentTask(running))
         report: msgspec.Struct = AttemptStopped(running.message.attempt_id)
         try:
             with scope:
@@ -533,7 +523,7 @@ class AttemptRunner:
 
     def _run_plain(self, running: RunningAttempt) -> None:
         report: msgspec.Struct
-        token = current.set(running)
+        token = current.set(CurrentTask(running))
         running.began = perf_counter()
         loaded = running.loaded
         try:
