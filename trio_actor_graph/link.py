@@ -37,8 +37,13 @@ UNSENT_BYTES_MAX: Final = 1 << 26
 a few hundred times what the kernel holds, so that a peer that is busy for a moment holds up nobody,
 and little beside what a worker process uses anyway."""
 
-READ_BYTES: Final = 1 << 18
-"""How much is read at once: what a Unix socket holds with the kernel's usual buffer of 208 KiB."""
+READ_BYTES: Final = 1 << 16
+"""How much is read at once. For more than 128 KiB the C library may map memory anew each time, and
+then a read of a hundred bytes costs 18 us instead of 1."""
+
+READ_BYTES_MAX: Final = 1 << 18
+"""The same after a read that got all it could take: what a Unix socket holds with the kernel's
+usual buffer of 208 KiB."""
 
 _HEADER_BYTES: Final = 4
 
@@ -149,6 +154,7 @@ class Link(Generic[M]):
         self._descriptor = self._socket.fileno()
         self.reading = threading.Lock()
         self._lock = threading.Lock()
+        self._read_bytes = READ_BYTES
         self._has_room = threading.Condition(self._lock)
         self._waiting = 0  # threads, for room
         self._unsent: deque[memoryview] = deque()
@@ -213,11 +219,12 @@ class Link(Generic[M]):
         # The socket itself, not the stream: after a read that emptied it, asking it once more, as
         # the stream does, would cost a system call for each message there and back.
         try:
-            data = self._socket.recv(READ_BYTES, 0 if waits else socket.MSG_DONTWAIT)
+            data = self._socket.recv(self._read_bytes, 0 if waits else socket.MSG_DONTWAIT)
         except BlockingIOError:
             return []
         except OSError:
             return None
+        self._read_bytes = READ_BYTES if len(data) < READ_BYTES else READ_BYTES_MAX
         return self._reader.feed(data) if data else None
 
     async def drain(self) -> None:

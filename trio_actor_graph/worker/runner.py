@@ -76,6 +76,9 @@ TICK_SECONDS: Final = 0.01
 """How often a worker that runs plain functions looks for time limits, for unsent reports, and for a
 thread that does not read the link because its function takes long."""
 
+_NONE: Final = encode_value(None, "None")
+"""What functions return that return nothing: not worth a pickle each."""
+
 
 class RunningAttempt:
     """An attempt that has begun, and what it waits for.
@@ -85,7 +88,7 @@ class RunningAttempt:
         scope: what stops it; None for a plain function in a thread, which cannot be stopped, and
             while a function is loaded there.
         is_stopped: it was cancelled, or is over its time limit and the coordinator knows.
-        waits: what it waits for, and whether it has its slot.
+        waits: what it waits for, and whether it has its slot; None before it has waited.
     """
 
     __slots__ = (
@@ -99,14 +102,14 @@ class RunningAttempt:
         "waits",
     )
 
-    def __init__(self, runner: AttemptRunner, message: RunAttempt):
+    def __init__(self, runner: AttemptRunner, message: RunAttempt, loaded: LoadedFunction):
         self.runner = runner
         self.message = message
-        self.loaded = NOT_LOADED
+        self.loaded = loaded
         self.began = perf_counter()
         self.scope: trio.CancelScope | None = None
         self.is_stopped = False
-        self.waits = Waits()
+        self.waits: Waits | None = None
         self._outcomes: tuple[PredecessorOutcome, ...] | None = None
 
     def predecessors(self) -> tuple[PredecessorOutcome, ...]:
@@ -123,7 +126,8 @@ class RunningAttempt:
 
     def seconds(self) -> float:
         """How long it has run, without the time it waited for other tasks."""
-        return max(0.0, perf_counter() - self.began - self.waits.seconds)
+        waited = 0.0 if self.waits is None else self.waits.seconds
+        return max(0.0, perf_counter() - self.began - waited)
 
     def load(self) -> None:
         """Load its function, in a thread for functions: that may import anything."""
@@ -405,8 +409,8 @@ class AttemptRunner:
             self._start(self._begun(message))
 
     def _begun(self, message: RunAttempt) -> RunningAttempt:
-        running = self._running[message.attempt_id] = RunningAttempt(self, message)
-        running.loaded = self._functions.get(message.function_id)
+        loaded = self._functions.get(message.function_id)
+        running = self._running[message.attempt_id] = RunningAttempt(self, message, loaded)
         return running
 
     def load(self, function_id: int) -> LoadedFunction:
@@ -447,7 +451,7 @@ class AttemptRunner:
                 running.message.attempt_id, TimedOut(limit or 0.0), running.seconds()
             )
         self._end(running, report)
-        if running.waits.has_slot:
+        if running.waits is None or running.waits.has_slot:
             self._slots.release(running.message.attempt_id)
         self._begin_all()
         self._flush_soon()
@@ -480,23 +484,27 @@ class AttemptRunner:
 
         Where a function is not loaded yet, only this thread can tell whether it is a plain one.
         """
-        self._slots.mark(running.message.attempt_id)
+        attempt_id = running.message.attempt_id
+        self._slots.mark(attempt_id)
         if running.loaded is NOT_LOADED:
             running.load()
         if running.loaded.is_async:
             self._token.run_sync_soon(self._start, running)
-            message = self._slots.begin()
-        else:
-            self._run_plain(running)
-            if self.reading is not None:
-                self.reading.look()
-            message = self._slots.release_and_begin(running.message.attempt_id)
+            return self._go_on_with(self._slots.begin())
+        self._run_plain(running)
+        if self.reading is not None:
+            self.reading.look()
+        return self._go_on_with(self._slots.pass_on(attempt_id))
+
+    def _go_on_with(self, message: RunAttempt | None) -> RunningAttempt | None:
+        """Find what is to run in this thread, beginning with the attempt that has its slot."""
         while True:
             while message is not None:
                 following = self._begun(message)
                 if not following.loaded.is_async:
-                    self._flush_before(following.loaded)
+                    self._flush_before(following)
                     return following
+                self._slots.unmark(message.attempt_id)
                 self._token.run_sync_soon(self._start, following)
                 message = self._slots.begin()
             self.flush()
@@ -549,6 +557,8 @@ class AttemptRunner:
             return AttemptReturnedTask(attempt_id, value.uid, seconds)
         loaded = running.loaded
         loaded.mean_seconds = running_mean(loaded.mean_seconds, seconds)
+        if value is None:
+            return AttemptSucceeded(attempt_id, _NONE, seconds)
         name = f"the result of task {running.message.name!r}"
         encoded = encode_value(value, name, pool=self._pool)
         return AttemptSucceeded(attempt_id, encoded, seconds)
@@ -597,11 +607,12 @@ class AttemptRunner:
         self._report(report)
         self._flush_soon()
 
-    def _flush_before(self, following: LoadedFunction) -> None:
+    def _flush_before(self, following: RunningAttempt) -> None:
         """Send before beginning what may take long, or when reports have waited long enough."""
-        mean = following.mean_seconds
+        mean = following.loaded.mean_seconds
         is_short = mean is not None and mean < SHORT_SECONDS
         if not is_short or perf_counter() - self._flushed > FLUSH_SECONDS:
+            self._slots.unmark(following.message.attempt_id)
             self.flush()
             self._wait_for_room()
 
