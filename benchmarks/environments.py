@@ -18,7 +18,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.contenders import Contender
@@ -32,6 +32,15 @@ VERSIONS = """
 import importlib.metadata, json, sys
 print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))
 """
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an environment is made of."""
+
+    python: str
+    requirements: list[str]
+    exclude_newer: str
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,7 @@ def python_for(contender: Contender, tell: Callable[[str], None]) -> Python | Un
     if not contender.requirements:
         return _with_versions(sys.executable, contender)
     folder = REPOSITORY / f".venv-bench-{contender.key.replace('_', '-')}"
-    recipe = {
-        "python": platform.python_version(),
-        "requirements": list(contender.requirements),
-        "exclude-newer": _exclude_newer(),
-    }
+    recipe = Recipe(platform.python_version(), list(contender.requirements), _exclude_newer())
     try:
         if not _is_made_of(folder, recipe):
             tell(f"making an environment for {contender.name}")
@@ -68,33 +73,28 @@ def python_for(contender: Contender, tell: Callable[[str], None]) -> Python | Un
         return Unavailable(_reason(error))
 
 
-def _make(folder: Path, recipe: dict[str, object]) -> None:
+def _make(folder: Path, recipe: Recipe) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     uv = _find_uv()
     # From a folder outside: inside, uv would apply the project's constraints to the peers.
     with tempfile.TemporaryDirectory() as outside:
         _run([uv, "venv", "--python", sys.executable, str(folder)], outside)
         python = str(folder / "bin" / "python")
-        install = [uv, "pip", "install", "--python", python, *contender_requirements(recipe)]
+        install = [uv, "pip", "install", "--python", python, *recipe.requirements]
         try:
-            _run([*install, "--exclude-newer", str(recipe["exclude-newer"])], outside)
+            _run([*install, "--exclude-newer", recipe.exclude_newer], outside)
         except subprocess.CalledProcessError:
             _run(install, outside)  # an index that does not tell dates has nothing old enough
-    (folder / MADE_OF).write_text(json.dumps(recipe))  # last: what is half made is made again
+    # Last of all: what is half made is made again.
+    (folder / MADE_OF).write_text(json.dumps(asdict(recipe)))
 
 
-def contender_requirements(recipe: dict[str, object]) -> list[str]:
-    requirements = recipe["requirements"]
-    assert isinstance(requirements, list)
-    return requirements
-
-
-def _is_made_of(folder: Path, recipe: dict[str, object]) -> bool:
+def _is_made_of(folder: Path, recipe: Recipe) -> bool:
     try:
         made_of: object = json.loads((folder / MADE_OF).read_text())
     except (OSError, ValueError):
         return False
-    return made_of == recipe
+    return made_of == asdict(recipe)
 
 
 def _with_versions(python: str, contender: Contender) -> Python:

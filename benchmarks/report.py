@@ -30,6 +30,7 @@ def about(
             "architecture": platform.machine(),
             "processor": processor(),
             "cores": len(os.sched_getaffinity(0)),
+            "load_before": os.getloadavg()[0],  # what others did here when the run began
             "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         },
         "python": platform.python_version(),
@@ -67,7 +68,8 @@ def headline(facts: dict[str, Any]) -> str:
     ]
     return (
         f"{facts['date']}, {machine['cores']} x {machine['processor']}, {machine['system']} "
-        f"{machine['release']}, Python {facts['python']}\n{', '.join(dict.fromkeys(versions))}\n"
+        f"{machine['release']}, load before {machine['load_before']:.1f}, "
+        f"Python {facts['python']}\n{', '.join(dict.fromkeys(versions))}\n"
         f"Medians of up to {facts['repeats']} runs; in brackets how many times better ours is."
         + ("\nTINY SIZES: these figures only show that the suite works." if facts["tiny"] else "")
     )

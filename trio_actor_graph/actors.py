@@ -11,8 +11,11 @@ What of the answers does not touch tractor is in the modules of `engine` named i
   and after the process has ended: `run_actor` shields all of tractor from cancellation, and answers
   a cancellation with SIGKILL.
 - An actor is started without its process being shown before it has connected back. So
-  `open_process`, as tractor's spawning module sees it, is replaced by one that tells us, and that
-  also gives the child a session, an environment, a lifeline and no stdin (`actor_process`).
+  `open_process`, as tractor's spawning module sees it, is replaced by one that gives it a process
+  of ours: with a session, an environment, a lifeline and no stdin, and already there, since the
+  child can import what it needs while tractor is not even imported here (`actor_process`).
+- It is imported again in every child, with much that a worker never needs. That is put off until
+  somebody does (`deferred`).
 - It runs the program's `__main__` again in every child, and on 0.1.0a5 a failure there ends the
   whole runtime. Our workers need no `__main__`, so they get none.
 - There is one runtime per process, at an address that all programs of a machine share by default,
@@ -32,19 +35,16 @@ import contextlib
 import secrets
 import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
+from importlib import reload
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import trio
 
-from trio_actor_graph.engine.actor_process import (
-    ActorProcess,
-    Lifeline,
-    SpawnRequest,
-    child_environment,
-    open_process,
-    spawn_request,
-)
+from trio_actor_graph.engine.actor_life import ActorEnd, ActorLife, TaskStatus, live
+from trio_actor_graph.engine.actor_process import open_process, spawn
+from trio_actor_graph.engine.deferred import imports_deferred, module_left_out
 from trio_actor_graph.engine.settings import (
     deprecations_ignored,
     import_noise_ignored,
@@ -53,28 +53,58 @@ from trio_actor_graph.engine.settings import (
 )
 from trio_actor_graph.engine.shared_runtime import ActorRuntimeError, SharedRuntime
 
-# git main logs while it is imported, and trips over that when the program logs everything.
-with import_noise_ignored(), logger_silenced():
-    import tractor as _tractor
+
+def _find_is_main() -> bool:
+    """Tells the versions apart by a file, before tractor is imported."""
+    found = find_spec("tractor")
+    return not (found and found.origin and Path(found.origin).with_name("_spawn.py").exists())
+
+
+_IS_MAIN = _find_is_main()
+
+# What 0.1.0a5 imports for programs that run asyncio in actors, or ask for a cluster of them, which
+# takes all of multiprocessing to count cores; and the base classes of its debugger. Without them
+# its import takes 25 ms instead of 60, in the coordinator and in each worker.
+_DEFERRED = {
+    "tractor._clustering": ["open_actor_cluster"],
+    "tractor.to_asyncio": ["run_as_asyncio_guest"],
+}
+_DEBUGGER, *_DEBUGGER_CLASSES = "pdbpp", "Pdb", "DefaultConfig"
+
+
+def _import_a5() -> Any:
+    if "tractor" in sys.modules or _DEBUGGER in sys.modules:
+        with imports_deferred(_DEFERRED):
+            import tractor
+
+        return tractor
+    with imports_deferred(_DEFERRED), module_left_out(_DEBUGGER, _DEBUGGER_CLASSES):
+        import tractor
+
+    debugging: Any = sys.modules["tractor._debug"]
+
+    def make_debugger() -> Any:
+        """Stands for a function of that module, which all use of the debugger begins with."""
+        lock = debugging.Lock
+        with import_noise_ignored():
+            reload(debugging)  # in place; this time it finds the base classes
+        debugging.Lock = lock
+        return debugging.mk_mpdb()
+
+    debugging.mk_mpdb = make_debugger
+    return tractor
+
+
+def _import_main() -> Any:
+    import tractor
+
+    return tractor
+
 
 # tractor publishes no types that fit what it does; everything of it is Any, in this file only.
-tractor: Any = _tractor
-_IS_MAIN = hasattr(tractor, "ActorNursery")
-
-
-class _TaskStatus(Protocol):
-    """What `nursery.start` hands to a task; trio 0.23 does not export its type."""
-
-    def started(self, value: ActorProcess, /) -> None: ...
-
-
-class ActorEnd(NamedTuple):
-    """How one life of an actor has ended."""
-
-    returncode: int
-    """The exit status of the process; negative: the signal that ended it."""
-    error: str | None
-    """The traceback's text from the actor, if the function called there raised."""
+# git main logs while it is imported, and trips over that when the program logs everything.
+with import_noise_ignored(), logger_silenced():
+    tractor: Any = _import_main() if _IS_MAIN else _import_a5()
 
 
 @trio.lowlevel.enable_ki_protection
@@ -84,7 +114,7 @@ async def run_actor(
     module: str,
     environment: Mapping[str, str],
     stderr: int | None = None,
-    task_status: _TaskStatus = trio.TASK_STATUS_IGNORED,
+    task_status: TaskStatus = trio.TASK_STATUS_IGNORED,
 ) -> ActorEnd:
     """Runs one actor for its whole life and returns how it ended; meant for `nursery.start`.
 
@@ -105,95 +135,41 @@ async def run_actor(
     """
     if tractor.current_actor(err_on_no_runtime=False) is None:
         raise ActorRuntimeError("an actor can only run while open_actor_runtime is open")
-    life = _Life(name, module, environment, stderr, task_status)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(life.kill_when_cancelled)
-        with trio.CancelScope(shield=True):
-            await life.run()
-        nursery.cancel_scope.cancel()
-    return life.end()
+    return await live(
+        name,
+        module=module,
+        environment=environment,
+        stderr=stderr,
+        talk=talk,
+        task_status=task_status,
+    )
 
 
-class _Life:
-    """One life of one actor, from the order to spawn it to the end of its process."""
+async def talk(life: ActorLife) -> None:
+    """Has tractor take the process of a life as an actor, and runs what it is for, to its end."""
+    async with tractor.open_nursery() as actors:
+        with life.talking():
+            try:
+                await _call_main(life, actors)
+            except Exception as error:  # noqa: BLE001 - any ends this life
+                life.error = _remote_error_text(error)
+        # Only now may the nursery be left: its child is gone, so that takes no time.
+        await life.end_process()
+    _forget_life(life.name)
 
-    def __init__(
-        self,
-        name: str,
-        module: str,
-        environment: Mapping[str, str],
-        stderr: int | None,
-        task_status: _TaskStatus,
-    ) -> None:
-        self._name = f"{name}-{secrets.token_hex(4)}"
-        self._module = module
-        self._request = SpawnRequest(child_environment(environment), self._on_process, stderr)
-        self._task_status = task_status
-        self._process: ActorProcess | None = None
-        self._watchers: trio.Nursery | None = None
-        self._talking = trio.CancelScope()
-        """Around every wait on tractor; cancelled when the process has ended."""
-        self._is_killed = False
-        self._error: str | None = None
 
-    @trio.lowlevel.enable_ki_protection
-    async def kill_when_cancelled(self) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self._kill()
-
-    async def run(self) -> None:
-        async with trio.open_nursery() as self._watchers, tractor.open_nursery() as actors:
-            with self._talking:
-                try:
-                    await self._talk(actors)
-                except Exception as error:  # noqa: BLE001 - any ends this life
-                    self._error = _remote_error_text(error)
-            # Only now may the nursery be left: its child is gone, so that takes no time.
-            self._kill()
-            if self._process is not None:
-                await self._process.wait()
-        _forget_life(self._name)
-
-    def end(self) -> ActorEnd:
-        if self._request.failure is not None:
-            raise self._request.failure
-        if self._process is None:
-            raise ActorRuntimeError(f"actor {self._name} was not spawned: {self._error}")
-        assert self._process.returncode is not None
-        return ActorEnd(self._process.returncode, self._error)
-
-    async def _talk(self, actors: Any) -> None:
-        token = spawn_request.set(self._request)
-        try:
-            portal = await actors.start_actor(
-                self._name,
-                enable_modules=[self._module],  # a new list: 0.1.0a5 appends to it
-                loglevel="CRITICAL",
-                **_child_addresses(self._name),
-            )
-        finally:
-            spawn_request.reset(token)
-        await portal.run_from_ns(self._module, "main")
-
-    def _on_process(self, process: trio.Process, lifeline: Lifeline) -> None:
-        assert self._watchers is not None
-        self._process = ActorProcess(self._name, process, lifeline)
-        if self._is_killed:  # cancelled while the process was being made
-            self._process.kill()
-        self._watchers.start_soon(self._watch, self._process)
-        self._task_status.started(self._process)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _watch(self, process: ActorProcess) -> None:
-        await process.watch()
-        self._talking.cancel()
-
-    def _kill(self) -> None:
-        self._is_killed = True
-        if self._process is not None:
-            self._process.kill()
+async def _call_main(life: ActorLife, actors: Any) -> None:
+    token = spawn.set(life.spawn)
+    try:
+        portal = await actors.start_actor(
+            life.name,
+            enable_modules=[life.module],  # a new list: 0.1.0a5 appends to it
+            loglevel="CRITICAL",
+            **_child_addresses(life.name),
+        )
+    finally:
+        spawn.reset(token)
+    await portal.run_from_ns(life.module, "main")
 
 
 def _remote_error_text(error: Exception) -> str | None:
@@ -245,7 +221,7 @@ def _install_spawn_hooks() -> None:
         find_main = actor_module._mp_fixup_main._mp_figure_out_main
 
         def find_main_unless_ours() -> dict[str, str]:
-            return find_main() if spawn_request.get() is None else {}
+            return find_main() if spawn.get() is None else {}
 
         actor_module._mp_fixup_main = _Overlay(
             actor_module._mp_fixup_main, _mp_figure_out_main=find_main_unless_ours

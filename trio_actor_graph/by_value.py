@@ -43,7 +43,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         if isinstance(obj, _CachedFunction) and not _has_a_name(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters())
         if isinstance(obj, CodeType):
-            return _with_filename(obj, self.dispatch_table[CodeType](obj))
+            reduced: Any = self.dispatch_table[CodeType](obj)
+            return _with_filename(obj, reduced)
         reduced = super().reducer_override(obj)
         if not isinstance(reduced, tuple):
             return reduced  # by name

@@ -20,7 +20,7 @@ from trio_actor_graph.checks import (
 )
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AnyCondition, Condition, TaskReference, as_condition
-from trio_actor_graph.retries import NO_DEFAULTS, RetryPolicy, TaskDefaults, as_policy
+from trio_actor_graph.retries import RetryPolicy, TaskDefaults, as_policy
 
 AnyFunction: TypeAlias = Callable[..., Any]
 """A task's function; what it takes and returns is the user's business."""
@@ -67,8 +67,6 @@ class Options(msgspec.Struct, frozen=True, gc=False):
 
     def filled(self, defaults: TaskDefaults) -> Options:
         """These, with the function's defaults where nothing was said."""
-        if defaults is NO_DEFAULTS:
-            return self
         return msgspec.structs.replace(
             self,
             retries=defaults.retries if self.retries is None else self.retries,

@@ -245,11 +245,14 @@ class Coordinator:
                 call, entry = plain, functions.entry(plain.function)
             functions.encode(entry)
         spec, retry_on = _spec_of(entry, options, loop)
-        arguments, inputs, embedded = functions.encode_call(call, spec.name, self._pool)
         segment = None
-        if arguments[:1] == REFERENCE_MARK:
-            arguments, segment = self._take_over(None, arguments)
-        task_call = TaskCall(entry, arguments, retry_on, embedded)
+        if call.args or call.kwargs:
+            arguments, inputs, embedded = functions.encode_call(call, spec.name, self._pool)
+            if arguments[:1] == REFERENCE_MARK:
+                arguments, segment = self._take_over(None, arguments)
+            task_call = TaskCall(entry, arguments, retry_on, embedded)
+        else:
+            inputs, task_call = (), TaskCall(entry, b"", retry_on)
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
         if segment is not None:
             self._lent[task] = segment
@@ -399,7 +402,8 @@ class Coordinator:
     def _take_result(self, worker_id: int, message: msg.AttemptSucceeded, now: float) -> None:
         scheduler = self._scheduler
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
-        _require(0.0 <= seconds < math.inf, message)
+        if not 0.0 <= seconds < math.inf:
+            _require(False, message)
         attempt = self._attempt(worker_id, attempt_id)
         segment = None
         if value[:1] == REFERENCE_MARK:
@@ -413,13 +417,12 @@ class Coordinator:
             scheduler.on_attempt_succeeded(attempt_id, seconds, now)  # counts what came too late
             return
         results = self._graphs[attempt.task.graph.uid].results
-        lack = results.lack_of_room(value)
-        if lack is not None:
+        if not results.has_room(value):
             self._run_commands()  # tasks that have ended may need some of the others no more
             lack = results.lack_of_room(value)
-        if lack is not None:
-            scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
-            return
+            if lack is not None:
+                scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
+                return
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
             results.put(task.uid, value, segment)
@@ -552,8 +555,9 @@ class Coordinator:
 
     def wake(self) -> None:
         """Have the commands run soon."""
-        self.is_due = True
-        self._wake.set()
+        if not self.is_due:
+            self.is_due = True
+            self._wake.set()
 
     @_whole
     def run_due(self) -> None:
@@ -594,13 +598,14 @@ class Coordinator:
         if len(self._asked) > ASKED_MAX:
             known = self._scheduler.attempts
             self._asked = {asked for asked in self._asked if asked[0] in known}
-        failed, self._failed = self._failed, []
-        for task in failed:
-            self._graphs[task.graph.uid].on_failure_told(task)
+        if self._failed:
+            failed, self._failed = self._failed, []
+            for task in failed:
+                self._graphs[task.graph.uid].on_failure_told(task)
         deadline = scheduler.next_deadline()
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
-        for graph in tuple(self._draining):
+        for graph in tuple(self._draining) if self._draining else ():
             if not self._has_attempts(graph):
                 self._draining.pop(graph).set()
 
@@ -670,12 +675,14 @@ class Coordinator:
                 call.arguments,
                 call.retry_on,
                 predecessors,
-                tuple([followed.attempt_id for followed in attempt.follows]),
+                tuple([a.attempt_id for a in attempt.follows]) if attempt.follows else (),
             ),
         )
 
     def _send_frames(self) -> None:
         """Send each worker what there is for it, in one frame."""
+        if not self._outgoing:
+            return
         outgoing, self._outgoing = self._outgoing, {}
         for worker_id, batch in outgoing.items():
             worker = self._scheduler.workers.get(worker_id)
@@ -703,7 +710,11 @@ class Coordinator:
 
     def _post(self, worker: WorkerRecord, message: msgspec.Struct) -> None:
         """Have the message sent with the frame that goes to this worker next."""
-        self._outgoing.setdefault(worker.worker_id, []).append(message)
+        batch = self._outgoing.get(worker.worker_id)
+        if batch is None:
+            self._outgoing[worker.worker_id] = [message]
+        else:
+            batch.append(message)
 
     def _start_worker(self, worker: WorkerRecord) -> None:
         loop = worker.loop.name
@@ -857,7 +868,9 @@ def _spec_of_message(
         _limit(limit),
         message.is_async or entry.is_async,
     )
-    return (entry.spec if spec == entry.spec else spec), retry_on  # one for many takes less memory
+    if entry.spec is not None and spec == entry.spec:
+        spec = entry.spec  # one for many takes less memory
+    return spec, retry_on
 
 
 def _limit(timeout_seconds: float | None) -> float | None:

@@ -3,7 +3,8 @@
 A frame is four bytes of length, big-endian, and a msgpack array of messages. Sending never waits:
 it hands the bytes to the kernel at once, from whichever thread has them, and what the kernel will
 not take yet is kept in order and drained by a trio task. That saves a switch of tasks or threads
-for every message there and back, which is most of what a small task costs.
+for every message there and back, which is most of what a small task costs. Reading can be done from
+any thread too, and can wait there; who reads when is for its user to decide.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -35,10 +37,17 @@ UNSENT_BYTES_MAX: Final = 1 << 26
 a few hundred times what the kernel holds, so that a peer that is busy for a moment holds up nobody,
 and little beside what a worker process uses anyway."""
 
-READ_BYTES: Final = 1 << 18
-"""How much is read at once: what a Unix socket holds with the kernel's usual buffer of 208 KiB."""
+READ_BYTES: Final = 1 << 16
+"""How much is read at once. For more than 128 KiB the C library may map memory anew each time, and
+then a read of a hundred bytes costs 18 us instead of 1."""
+
+READ_BYTES_MAX: Final = 1 << 18
+"""The same after a read that got all it could take: what a Unix socket holds with the kernel's
+usual buffer of 208 KiB."""
 
 _HEADER_BYTES: Final = 4
+
+_SEND_FLAGS: Final = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -123,6 +132,9 @@ class Link(Generic[M]):
         sent_frame_bytes_max: the largest frame that the peer reads.
         received_frame_bytes_max: the largest frame that is read from it. The defaults of both are
             the coordinator's.
+
+    Attributes:
+        reading: held by whoever reads, also while waiting in a thread, where several threads do.
     """
 
     def __init__(
@@ -138,9 +150,11 @@ class Link(Generic[M]):
         self._reader: FrameReader[M] = FrameReader(kind, received_frame_bytes_max)
         # A second descriptor for the same socket, to use it from any thread without waiting.
         self._socket = socket.fromfd(stream.socket.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
+        self._socket.setblocking(True)  # for `read`; all else says that it is not to wait
         self._descriptor = self._socket.fileno()
+        self.reading = threading.Lock()
         self._lock = threading.Lock()
+        self._read_bytes = READ_BYTES
         self._has_room = threading.Condition(self._lock)
         self._waiting = 0  # threads, for room
         self._unsent: deque[memoryview] = deque()
@@ -179,20 +193,39 @@ class Link(Generic[M]):
         Raises:
             ProtocolError: the peer does not speak the protocol.
         """
+        while True:
+            await self.wait_readable()
+            messages = self.read()
+            if messages is None:
+                return
+            if messages:
+                yield messages
+
+    async def wait_readable(self) -> None:
+        """Wait until `read` has something to tell."""
+        with suppress(OSError, trio.ClosedResourceError):
+            await trio.lowlevel.wait_readable(self._descriptor)
+
+    def read(self, *, waits: bool = False) -> list[M] | None:
+        """The messages that have arrived; None at the end of the link.
+
+        Args:
+            waits: wait until something has arrived, perhaps only a part of a message. For threads,
+                which `aclose` wakes.
+
+        Raises:
+            ProtocolError: the peer does not speak the protocol.
+        """
         # The socket itself, not the stream: after a read that emptied it, asking it once more, as
         # the stream does, would cost a system call for each message there and back.
-        while True:
-            try:
-                await trio.lowlevel.wait_readable(self._descriptor)
-                data = self._socket.recv(READ_BYTES)
-            except BlockingIOError:
-                continue
-            except (OSError, trio.ClosedResourceError):
-                return
-            if not data:
-                return
-            if messages := self._reader.feed(data):
-                yield messages
+        try:
+            data = self._socket.recv(self._read_bytes, 0 if waits else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        self._read_bytes = READ_BYTES if len(data) < READ_BYTES else READ_BYTES_MAX
+        return self._reader.feed(data) if data else None
 
     async def drain(self) -> None:
         """Send what the kernel would not take at once; runs as long as the link is used."""
@@ -216,7 +249,10 @@ class Link(Generic[M]):
         with self._lock:
             self._break()
         trio.lowlevel.notify_closing(self._descriptor)
-        self._socket.close()
+        with suppress(OSError):  # the peer has gone
+            self._socket.shutdown(socket.SHUT_RD)
+        with self.reading:  # a thread that waited there has let go of the descriptor
+            self._socket.close()
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stream)
 
@@ -233,7 +269,7 @@ class Link(Generic[M]):
     def _push(self) -> None:
         try:
             while self._unsent:
-                sent = self._socket.send(self._unsent[0], socket.MSG_NOSIGNAL)
+                sent = self._socket.send(self._unsent[0], _SEND_FLAGS)
                 self._unsent_bytes -= sent
                 if sent < len(self._unsent[0]):
                     self._unsent[0] = self._unsent[0][sent:]

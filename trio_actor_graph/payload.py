@@ -7,7 +7,9 @@ for the name.
 
 A `Task` among the arguments of a call is a data edge. It pickles as a call of `_input`, and while
 arguments are encoded its uid is noted; while they are decoded, its result takes its place.
-Everything else costs nothing extra, however deeply the tasks are nested.
+Everything else costs nothing extra, however deeply the tasks are nested. Where all arguments are
+tasks and plain values, as in most small calls, the tasks are left out of the pickle, which has a
+list of them instead: that takes 1.5 us instead of 4.6, and as much less at the other end.
 
 Large values, if they may, go into shared memory, and what is left is a reference: see `buffers`.
 Buffers, as those of numpy's arrays, are left out of the pickle then, and come back read-only.
@@ -38,6 +40,10 @@ shared memory. That costs 0.1 ms whatever the size; less goes faster through the
 _PICKLE: Final = 0x80  # with which every pickle begins
 
 _SEARCH_DEPTH_MAX: Final = 8
+
+
+_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
+"""What has no parts and can always be pickled."""
 
 
 class _Tasks(threading.local):
@@ -78,8 +84,11 @@ def encode_call(
     Raises:
         PayloadError: something in them cannot be pickled; the message says what and where.
     """
-    if not args and not kwargs:
-        return b"", ()
+    if not kwargs:
+        if not args:
+            return b"", ()
+        if (encoded := _encode_plain(args)) is not None:
+            return encoded
     noted: list[int] = []
     outer, _tasks.noted = _tasks.noted, noted  # a __reduce__ may come here once more
     large: list[pickle.PickleBuffer] | None = None if pool is None else []
@@ -102,10 +111,41 @@ def decode_call(
         return (), {}
     outer, _tasks.results = _tasks.results, results
     try:
-        args, *rest = decode_value(data)
+        call = decode_value(data)
     finally:
         _tasks.results = outer
-    return args, rest[0] if rest else {}
+    if len(call) < _WITH_INPUTS:
+        return call[0], call[1] if len(call) > 1 else {}
+    args, _, inputs = call
+    for at, uid in inputs:
+        args[at] = results(uid)
+    return tuple(args), {}
+
+
+_WITH_INPUTS: Final = 3  # parts of an encoded call from which tasks were left out
+
+
+def _encode_plain(args: tuple[object, ...]) -> tuple[bytes, tuple[int, ...]] | None:
+    """Encode arguments that are plain values and tasks; None if there are others, or large ones."""
+    inputs: list[tuple[int, int]] = []
+    for at, value in enumerate(args):
+        if type(value) not in _PLAIN:
+            if not isinstance(value, DataEdge):
+                return None
+            inputs.append((at, value.uid))
+        elif type(value) is bytes and len(value) >= SHARED_BYTES_MIN:
+            return None  # before they are copied
+    if not inputs:
+        data = pickle.dumps((args,), protocol=5)
+        return (data, ()) if len(data) < SHARED_BYTES_MIN else None
+    others: list[object] = [*args]
+    for at, _ in inputs:
+        others[at] = None
+    data = pickle.dumps((others, None, inputs), protocol=5)
+    if len(data) >= SHARED_BYTES_MIN:
+        return None
+    uids = [uid for _, uid in inputs]
+    return data, (uids[0],) if len(uids) == 1 else tuple(dict.fromkeys(uids))
 
 
 def encode_value(
@@ -122,6 +162,11 @@ def encode_value(
     Raises:
         PayloadError: something in it cannot be pickled; the message says what and where.
     """
+    kind = type(value)
+    if kind in _PLAIN and (kind is not bytes or len(value) < SHARED_BYTES_MIN):  # type: ignore[arg-type]
+        data = pickle.dumps(value, protocol=5)
+        if len(data) < SHARED_BYTES_MIN:
+            return data
     large: list[pickle.PickleBuffer] | None = None if pool is None else []
     try:
         data = _dumps(value if pool is None else _whole(value), None, function_ids, large)
@@ -150,8 +195,22 @@ def decode_result(data: bytes, label: str) -> Any:
         raise PayloadError(f"the result of {label} cannot be decoded: {brief(error)}") from error
 
 
+class DataEdge:
+    """What stands for the result of a task where it is among the arguments of a call."""
+
+    __slots__ = ()
+
+    @property
+    def uid(self) -> int:
+        """The number of the task."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return reduce_task(self.uid, self)
+
+
 def reduce_task(uid: int, label: object) -> tuple[Callable[[int], object], tuple[int]]:
-    """What `Task.__reduce__` returns: a data edge, if arguments are being encoded.
+    """How a data edge is pickled, if arguments are being encoded.
 
     Args:
         label: names the task in the error, as text.
@@ -196,7 +255,7 @@ def _dumps(
     large: list[pickle.PickleBuffer] | None = None,
 ) -> bytes:
     """The pickle of a value, without the large buffers in it if there is a list for them."""
-    leave_out = None if large is None or type(value) in _WITHOUT_BUFFERS else _leave_out(large)
+    leave_out = None if large is None else _leave_out(large)
     try:
         data = pickle.dumps(value, protocol=5, buffer_callback=leave_out)
     except Exception:
@@ -210,9 +269,6 @@ def _dumps(
     if large is not None:
         large.clear()
     return by_value.dumps(value, function_ids, leave_out)
-
-
-_WITHOUT_BUFFERS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def _leave_out(large: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffer], bool]:

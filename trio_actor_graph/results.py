@@ -46,12 +46,15 @@ class ResultStore:
         self.stored_bytes = 0
         self.released = 0
 
+    def has_room(self, encoded: bytes) -> bool:
+        """Whether a result can be kept."""
+        return self.stored_bytes + encoded_size(encoded) <= self._bytes_max
+
     def lack_of_room(self, encoded: bytes) -> StoreFull | None:
         """Why a result cannot be kept; None if it can."""
-        size = encoded_size(encoded)
-        if self.stored_bytes + size <= self._bytes_max:
+        if self.has_room(encoded):
             return None
-        return StoreFull(size, self.stored_bytes, self._bytes_max)
+        return StoreFull(encoded_size(encoded), self.stored_bytes, self._bytes_max)
 
     def put(self, uid: int, encoded: bytes, segment: Segment | None = None) -> None:
         """Keep a result. Exactly once per task: a second one would be a bug of the scheduler.

@@ -83,8 +83,7 @@ class RunTimes:
         self._sums: dict[tuple[str, str, int], list[float]] = {}
 
     def add(self, name: str, worker: WorkerRecord, seconds: float) -> None:
-        key = (name, worker.loop.name, worker.index)
-        sums = self._sums.get(key)
+        sums = self._sums.get((name, worker.loop.name, worker.index))
         if sums is None:
             self._add_row(name, worker, seconds)
             return

@@ -9,8 +9,8 @@ from trio_actor_graph.calls import AnyFunction, Call, Options, WaitsOn, check_op
 from trio_actor_graph.errors import GraphError, TaskFailed, TrioActorGraphError
 from trio_actor_graph.graph.conditions import TaskReference
 from trio_actor_graph.graph.states import TaskState
-from trio_actor_graph.payload import reduce_task
-from trio_actor_graph.retries import RetryPolicy, defaults_of
+from trio_actor_graph.payload import DataEdge
+from trio_actor_graph.retries import NO_DEFAULTS, RetryPolicy, defaults_of
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class FailedAttempt(NamedTuple):
     error: TaskFailed
 
 
-class Task(TaskReference, Generic[R_co]):
+class Task(TaskReference, DataEdge, Generic[R_co]):
     """A task of a graph, whose function returns an `R_co`.
 
     Handles are light and made on demand; two of the same task are equal. As an argument of
@@ -120,9 +120,6 @@ class Task(TaskReference, Generic[R_co]):
     def _only_in_app(self, what: str) -> GraphError:
         return GraphError(f"{self!r}: {what} is known to the coordinator, not inside a worker")
 
-    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
-        return reduce_task(self.uid, self)
-
     def __repr__(self) -> str:
         return f"<Task {self.name!r} {self.uid} {self.state}>"
 
@@ -203,7 +200,10 @@ class TaskCreator:
         """
         options = check_options(waits_on, name, priority, retries, timeout_seconds, worker_loop)
         call = take_apart(function, args)
-        return self._create(call, options.filled(defaults_of(call.function)))
+        defaults = defaults_of(call.function)
+        if defaults is not NO_DEFAULTS:
+            options = options.filled(defaults)
+        return self._create(call, options)
 
     def _create(self, call: Call, options: Options) -> Task[Any]:
         raise NotImplementedError

@@ -90,6 +90,12 @@ RULES = [
         never=ours("classic", "coordinator", "graph.scheduler", "handles", "observe", "web"),
     ),
     Rule("engine.settings", "actors.py stands on it", only=()),
+    Rule("engine.deferred", "actors.py stands on it", only=()),
+    Rule(
+        "engine.actor_life",
+        "actors.py stands on it",
+        only=("trio", *ours("engine.actor_process", "engine.shared_runtime")),
+    ),
     Rule("engine.shared_runtime", "actors.py stands on it", only=("trio", *ours("errors"))),
     Rule(
         "engine.actor_process",

@@ -159,7 +159,7 @@ def test_a_task_cannot_travel_otherwise() -> None:
         pickle.dumps(Handle(5))
     with pytest.raises(PayloadError, match=r"the result of task 'f'\[1\].*<Task 5>"):
         encode_value([1, Handle(5)], "the result of task 'f'")
-    data, _ = encode_call((Handle(5),), {}, "task 'f'")
+    data, _ = encode_call(([Handle(5)],), {}, "task 'f'")
     with pytest.raises(GraphError, match="the result of task 5"):
         pickle.loads(data)
 
@@ -184,7 +184,7 @@ def test_failing_leaves_no_trace() -> None:
         encode_call((Handle(1), LOCK), {}, "task 'f'")
     with pytest.raises(GraphError):
         pickle.dumps(Handle(1))
-    data, _ = encode_call((Handle(1),), {}, "task 'f'")
+    data, _ = encode_call(([Handle(1)],), {}, "task 'f'")
 
     def missing(uid: int) -> object:
         raise LookupError(uid)
@@ -340,6 +340,7 @@ def test_the_cause_is_kept() -> None:
 def test_a_value_beyond_the_limit_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is exact, and the message has both numbers."""
     monkeypatch.setattr(payload, "PAYLOAD_BYTES_MAX", 1000)
+    monkeypatch.setattr(payload, "SHARED_BYTES_MIN", 900)  # it is far below the limit
     size = len(encode_value(b"", "x"))
     # A pickle of more than 255 bytes has three more bytes of length, and one of frame.
     for length in range(900, 1001):
@@ -666,3 +667,27 @@ def test_code_that_travels_by_value_keeps_the_name_of_its_file() -> None:
     copy = decode_value(encode_value(lambda: 1, "function"))
     assert copy() == 1
     assert copy.__code__.co_filename == __file__
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (Handle(1),),
+        (Handle(1), 7, None, Handle(2), "text", Handle(1)),
+        (7, b"bytes", 1.5, True),
+        ([Handle(1)], 7),
+        (Handle(1), [7]),
+        ("x" * payload.SHARED_BYTES_MIN, Handle(2)),
+    ],
+)
+def test_plain_arguments_and_others_are_decoded_alike(args: tuple[object, ...]) -> None:
+    """With the results in the places of tasks, at whatever depth they stand."""
+
+    def put(value: object) -> object:
+        if isinstance(value, list):
+            return [put(part) for part in value]
+        return f"result {value.uid}" if isinstance(value, Handle) else value
+
+    data, inputs = encode_call(args, {}, "task 'f'")
+    assert inputs == tuple(uid for uid in (1, 2) if f"<Task {uid}>" in repr(args))
+    assert decode_call(data, lambda uid: f"result {uid}") == (tuple(map(put, args)), {})

@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -302,15 +301,17 @@ def test_a_worker_whose_coordinator_died_before_it_had_an_owner_ends_by_itself()
         pytest.skip("there is no kernel lifeline here")
     lifeline = actor_process.Lifeline()
     end = lifeline.childs_end
-    command = actor_process._with_first_lines([sys.executable, "-m", "this"])
+    orders, keep_open = actor_process.open_pipe()
     process = subprocess.Popen(
-        command,
+        actor_process.first_command(orders, "worker"),
         env={**os.environ, boot.LIFELINE_VARIABLE: str(end)},
-        pass_fds=(end,),
+        pass_fds=(end, orders),
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
     lifeline.close()
     output, _ = process.communicate(timeout=STORY_SECONDS)
+    for descriptor in (orders, keep_open):
+        os.close(descriptor)
     assert output == b""
     assert process.returncode in (BY_SIGKILL, boot.EXIT_COORDINATOR_GONE)

@@ -11,7 +11,6 @@ import fcntl
 import mmap
 import os
 import pickle
-import secrets
 import sys
 import threading
 from collections.abc import Sequence
@@ -69,7 +68,7 @@ class SegmentPool:
         self._made: list[_Made] = []
         self._handed: dict[int, int] = {}
         self._issued: list[tuple[bytes, int]] = []
-        self._next_identity = secrets.randbits(62) + 1
+        self._next_identity = int.from_bytes(os.urandom(7), "big") + 1
         self._is_closed = False
         self.bytes_max = int(
             os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * SHARED_MEMORY_PART

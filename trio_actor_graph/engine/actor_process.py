@@ -1,8 +1,10 @@
 """The process of one actor: what it is given, how it is started, and the handle that ends it.
 
-tractor starts it, by a call to `trio.lowlevel.open_process` in which nobody asks us anything. So
-`actors` puts `open_process` of this module in that call's way, and says by a context variable which
-of the calls are ours and what they shall be like.
+tractor starts it, by a call to `trio.lowlevel.open_process` in which nobody asks us anything, and
+in the coordinator tractor takes its time to be imported and to come to that. So the process is
+started before, and begins to import; `actors` puts `open_process` of this module in that call's
+way, says by a context variable which of the calls are ours, and the call finds the process. What
+it is to run it is told by a pipe then.
 
 With its process a worker gets its **lifeline**, one end of a pair of sockets on which nothing is
 ever said; the other end is ours and is closed by the kernel when this program ends, however it
@@ -25,7 +27,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,15 +39,22 @@ from trio_actor_graph.worker import boot
 # Where pdb++ keeps a module named `pdb`; put on the path at the start of every interpreter.
 _PDBPP_FOLDER: Final = "_pdbpp_path_hack"
 
-# `python -m module arguments` as `python -c this module arguments`: it does what -m does, after it
-# has made itself the owner of its lifeline, or found that it has ended.
-_FIRST_LINES: Final = f"""\
-import fcntl, os, runpy, sys
+# Before anything else the child makes itself the owner of its lifeline, or finds that it has ended.
+# Then it imports, from where its coordinator does; `python -c` would look into the folder it is in
+# first. What it is to run at last it is told later.
+_OWN_LIFELINE: Final = f"""\
+import fcntl, os
 line = int(os.environ["{boot.LIFELINE_VARIABLE}"])
 fcntl.fcntl(line, fcntl.F_SETOWN, -os.getpid())
 try: os.read(line, 1) or os._exit({boot.EXIT_COORDINATOR_GONE})
 except BlockingIOError: pass
-runpy._run_module_as_main(sys.argv.pop(1))
+"""
+_FIRST_LINES: Final = f"""\
+{_OWN_LIFELINE if boot.KERNEL_KILLS else ""}
+import sys
+sys.path[:] = filter(None, sys.path)
+from trio_actor_graph.worker import start
+start.run()
 """
 
 
@@ -161,73 +170,145 @@ def _drop_after_fork() -> None:
 os.register_at_fork(after_in_child=_drop_after_fork)
 
 
-class SpawnRequest:
-    """What one of our spawns asks of `open_process`, and what came of it.
+class _Orders:
+    """A pipe on which a child is told what to run.
 
     Attributes:
-        environment: the child's whole environment, but for what its lifeline adds.
-        on_process: called with the process and its lifeline as soon as there is one.
-        stderr: a descriptor that is to be the child's stderr; None for ours.
-        failure: why there is none.
+        childs_end: the descriptor that the child is to inherit.
+
+    Raises:
+        OSError: there are no descriptors left.
     """
 
-    def __init__(
-        self,
-        environment: dict[str, str],
-        on_process: Callable[[trio.Process, Lifeline], None],
-        stderr: int | None = None,
-    ) -> None:
-        self.environment = environment
-        self.on_process = on_process
-        self.stderr = stderr
-        self.failure: OSError | None = None
+    def __init__(self) -> None:
+        self.childs_end, self._ours = open_pipe()
+
+    def give(self, command: list[str]) -> None:
+        """Tells the child the arguments of its interpreter; for once."""
+        try:
+            os.write(self._ours, json.dumps(command[1:]).encode("ascii") + b"\n")
+        except OSError:  # it has ended already, and its end is noticed
+            pass
+        finally:
+            self.close()
+
+    def close_childs_end(self) -> None:
+        """Leaves it to the child."""
+        if self.childs_end >= 0:
+            os.close(self.childs_end)
+            self.childs_end = -1
+
+    def close(self) -> None:
+        self.close_childs_end()
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
 
 
-spawn_request: contextvars.ContextVar[SpawnRequest | None] = contextvars.ContextVar(
-    "spawn_request", default=None
-)
-"""Set around our calls of `start_actor`, and inherited by the task that tractor spawns in. Actors
-that the program starts itself have no request, and nothing changes for them."""
-
-
-async def open_process(command: list[str], **options: Any) -> trio.Process:
-    """Stands for `trio.lowlevel.open_process`, and heeds the request if there is one."""
-    request = spawn_request.get()
-    if request is None:
-        return await trio.lowlevel.open_process(command, **options)
+def open_pipe() -> tuple[int, int]:
+    """Opens a pipe beside the first three descriptors, which a program may have closed."""
+    ends = os.pipe()
     try:
+        reading = fcntl.fcntl(ends[0], fcntl.F_DUPFD_CLOEXEC, 3)
+        try:
+            writing = fcntl.fcntl(ends[1], fcntl.F_DUPFD_CLOEXEC, 3)
+        except OSError:
+            os.close(reading)
+            raise
+    finally:
+        for end in ends:
+            os.close(end)
+    return reading, writing
+
+
+class Spawn:
+    """One process for an actor: first spawned by us, then handed to whoever asks for it.
+
+    Between the two its interpreter starts and imports what a worker needs.
+
+    Attributes:
+        name: of what it is for; it is among the arguments of the process, for people.
+        is_handed_over: whether it is.
+    """
+
+    def __init__(self, name: str, environment: Mapping[str, str], stderr: int | None) -> None:
+        """Prepare it.
+
+        Args:
+            name: of what it is for.
+            environment: the child's whole environment, but for what its start adds.
+            stderr: a descriptor that is to be the child's stderr; None for ours.
+        """
+        self.name = name
+        self.is_handed_over = False
+        self._environment = environment
+        self._stderr = stderr
+        self._process: trio.Process | None = None
+        self._orders: _Orders | None = None
+
+    async def start(self) -> ActorProcess:
+        """Starts the process.
+
+        Raises:
+            OSError: that is not possible.
+        """
         lifeline = Lifeline()
         try:
+            self._orders = _Orders()
             process = await trio.lowlevel.open_process(
-                _with_first_lines(command), **(options | _child_options(request, lifeline))
+                first_command(self._orders.childs_end, self.name),
+                **self._options(lifeline.childs_end, self._orders.childs_end),
             )
         except BaseException:
             lifeline.close()
+            self.close()
             raise
-    except OSError as error:
-        request.failure = error  # tractor raises a KeyError in its place
-        raise
-    lifeline.hand_over(process.pid)
-    request.on_process(process, lifeline)
-    return process
+        lifeline.hand_over(process.pid)
+        self._orders.close_childs_end()
+        self._process = process
+        return ActorProcess(self.name, process, lifeline)
+
+    def hand_over(self, command: list[str]) -> trio.Process:
+        """Has the process do what this command would do, and returns it."""
+        assert self._process is not None
+        assert self._orders is not None
+        self.is_handed_over = True
+        self._orders.give(command)
+        return self._process
+
+    def close(self) -> None:
+        """Closes what a process that was not handed over has left."""
+        if self._orders is not None:
+            self._orders.close()
+
+    def _options(self, lifeline: int, orders: int) -> dict[str, Any]:
+        return {
+            "env": {**self._environment, boot.LIFELINE_VARIABLE: str(lifeline)},
+            "pass_fds": (lifeline, orders),
+            "stdin": subprocess.DEVNULL,
+            "stderr": self._stderr,
+            # A Ctrl-C in the terminal is for the coordinator, which then ends its workers.
+            "start_new_session": True,
+        }
 
 
-def _with_first_lines(command: list[str]) -> list[str]:
-    if not boot.KERNEL_KILLS or command[1] != "-m":
-        return command
-    return [command[0], "-c", _FIRST_LINES, *command[2:]]
+def first_command(orders: int, name: str) -> list[str]:
+    """Returns the command line of a child that gets ready, and its orders from a descriptor."""
+    return [sys.executable, "-c", _FIRST_LINES, str(orders), name]
 
 
-def _child_options(request: SpawnRequest, lifeline: Lifeline) -> dict[str, Any]:
-    end = lifeline.childs_end
-    return {
-        "env": {**request.environment, boot.LIFELINE_VARIABLE: str(end)},
-        "pass_fds": (end,),
-        "stdin": subprocess.DEVNULL,
-        "stderr": request.stderr,
-        # A Ctrl-C in the terminal is for the coordinator, which then ends its workers.
-        "start_new_session": True,
-    }
+spawn: contextvars.ContextVar[Spawn | None] = contextvars.ContextVar("spawn", default=None)
+"""Set around our calls of `start_actor`, and inherited by the task that tractor spawns in. Actors
+that the program starts itself have none, and nothing changes for them."""
+
+
+async def open_process(command: list[str], **options: Any) -> trio.Process:
+    """Stands for `trio.lowlevel.open_process`, and hands over our process if there is one."""
+    ours = spawn.get()
+    if ours is None:
+        return await trio.lowlevel.open_process(command, **options)
+    await trio.lowlevel.checkpoint()
+    return ours.hand_over(command)
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:

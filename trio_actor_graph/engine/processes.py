@@ -21,10 +21,13 @@ import trio
 
 from trio_actor_graph.begun import seconds_since_begun, take_begun
 from trio_actor_graph.buffers.handing_over import open_receiver
+from trio_actor_graph.engine.actor_life import live
+from trio_actor_graph.engine.actor_process import ActorProcess
 from trio_actor_graph.engine.api import EngineOwner, StopCounts, Unsendable, WorkerLimits
 from trio_actor_graph.engine.heartbeat import beat_seconds, wait_silent
 from trio_actor_graph.engine.life import WorkerLife
 from trio_actor_graph.engine.memory import wait_outgrown
+from trio_actor_graph.engine.runtime_use import RuntimeUse
 from trio_actor_graph.engine.sockets import WorkerSockets, open_worker_sockets
 from trio_actor_graph.engine.stopping import CLOSE_SECONDS, StopLadder
 from trio_actor_graph.engine.worker_stderr import StderrForwarder, open_stderr_forwarder
@@ -53,12 +56,14 @@ _INSIDE_A_WORKER: Final = (
 class _Started:
     """Takes note of the process as soon as there is one."""
 
-    def __init__(self, life: WorkerLife, task_status: Any):
+    def __init__(self, life: WorkerLife, runtime: RuntimeUse, task_status: Any):
         self._life = life
+        self._runtime = runtime
         self._task_status = task_status
 
-    def started(self, process: Any) -> None:
+    def started(self, process: ActorProcess) -> None:
         self._life.on_process(process)
+        self._runtime.put_off_no_more(self._life.start_up.worker_id)
         self._task_status.started()
 
 
@@ -71,6 +76,7 @@ class ProcessEngine:
         self._send_start, self._receive_start = trio.open_memory_channel[WorkerLife](math.inf)
         self._sockets: WorkerSockets | None = None
         self._nursery: trio.Nursery | None = None
+        self._runtime = RuntimeUse()
         self._ladder = StopLadder()
 
     @property
@@ -85,21 +91,24 @@ class ProcessEngine:
             self._refuse(first)
             async for life in self._receive_start:
                 self._refuse(life)
-        from trio_actor_graph.actors import open_actor_runtime  # imports tractor: 0.1 s
-
         async with (
             open_stderr_forwarder() as forwarder,
             open_worker_sockets() as sockets,
-            open_actor_runtime(),
-            trio.open_nursery() as lives,
+            trio.open_nursery() as services,
         ):
-            self._sockets, self._nursery = sockets, lives
-            lives.start_soon(self._live, first, sockets, forwarder)
-            async for life in self._receive_start:
-                lives.start_soon(self._live, life, sockets, forwarder)
+            services.start_soon(self._runtime.hold)
+            try:
+                async with trio.open_nursery() as lives:
+                    self._sockets, self._nursery = sockets, lives
+                    lives.start_soon(self._live, first, sockets, forwarder)
+                    async for life in self._receive_start:
+                        lives.start_soon(self._live, life, sockets, forwarder)
+            finally:
+                self._runtime.let_go()
 
     def start(self, start_up: StartUp, limits: WorkerLimits) -> None:
         life = self._lives[start_up.worker_id] = WorkerLife(start_up, limits)
+        self._runtime.put_off(start_up.worker_id)
         self._send_start.send_nowait(life)
 
     def send(self, worker_id: int, messages: Sequence[msgspec.Struct]) -> Unsendable:
@@ -183,6 +192,7 @@ class ProcessEngine:
                 nursery.cancel_scope.cancel()
         finally:
             sockets.forget(secret)
+            self._runtime.put_off_no_more(worker_id)
             del self._lives[worker_id]
             if life.stderr is not None:
                 life.stderr.close()
@@ -198,18 +208,17 @@ class ProcessEngine:
         task_status: Any = trio.TASK_STATUS_IGNORED,  # its type has no name in trio 0.23
     ) -> None:
         """Spawn the process and stay with it until it has ended."""
-        from trio_actor_graph.actors import run_actor
-
         start_up = life.start_up
         error = None
         try:
             life.stderr = forwarder.open_pipe()
-            end = await run_actor(
+            end = await live(
                 f"{start_up.loop}-{start_up.worker_index}-{start_up.worker_id}",
                 module="trio_actor_graph.worker.boot",
                 environment=environment,
                 stderr=life.stderr.write_end,
-                task_status=_Started(life, task_status),
+                talk=self._runtime.talk,
+                task_status=_Started(life, self._runtime, task_status),
             )
             error = end.error
         except (OSError, TrioActorGraphError) as failure:  # no process, or no runtime any more

@@ -13,7 +13,6 @@ when the process has ended, all it has written is in the pipe, and that is taken
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import select
@@ -22,6 +21,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
+
+from trio_actor_graph.engine.actor_process import open_pipe
 
 STDERR_BYTES_MAX: Final = 4096
 """How much of a worker's last stderr is kept: two or three tracebacks."""
@@ -102,7 +103,8 @@ class WorkerStderr:
     """
 
     def __init__(self) -> None:
-        self._read_end, self.write_end = _open_pipe()
+        self._read_end, self.write_end = open_pipe()
+        os.set_blocking(self._read_end, False)
         self._is_closed = False
         self._unread = b""
         self._last = b""
@@ -151,23 +153,6 @@ class WorkerStderr:
         self._unread += chunk
         self._last = (self._last + chunk)[-STDERR_BYTES_MAX:]
         return len(chunk)
-
-
-def _open_pipe() -> tuple[int, int]:
-    """Opens a pipe beside the first three descriptors, which a program may have closed."""
-    ends = os.pipe()
-    try:
-        reading = fcntl.fcntl(ends[0], fcntl.F_DUPFD_CLOEXEC, 3)
-        try:
-            writing = fcntl.fcntl(ends[1], fcntl.F_DUPFD_CLOEXEC, 3)
-        except OSError:
-            os.close(reading)
-            raise
-    finally:
-        for end in ends:
-            os.close(end)
-    os.set_blocking(reading, False)
-    return reading, writing
 
 
 def _is_open(descriptor: int) -> bool:

@@ -46,10 +46,14 @@ def fill(
 
     The caller must note each one on the worker before it asks for the next.
     """
-    yield from _fill_with_suspects(loop, durations)
-    workers = [w for w in _candidates(loop) if w.takes_attempts]
-    yield from _fill_free_slots(loop, workers, durations)
-    yield from _fill_ahead(loop, workers, durations)
+    loop.reserved = None
+    if loop.suspects:
+        yield from _fill_with_suspects(loop, durations)
+    if loop.ready:
+        workers = [w for w in _candidates(loop) if w.takes_attempts]
+        yield from _fill_free_slots(loop, workers, durations)
+        if loop.ready:
+            yield from _fill_ahead(loop, workers, durations)
 
 
 def _fill_free_slots(
@@ -91,7 +95,6 @@ def _fill_with_suspects(
 
     Where there is none, one worker is reserved: it gets nothing more until it has become idle.
     """
-    loop.reserved = None
     while loop.suspects:
         able = [w for w in _candidates(loop) if w.takes_attempts]
         if not able:
@@ -111,8 +114,9 @@ def _candidates(loop: LoopRecord) -> Iterable[WorkerRecord]:
     may be ready in this very loop.
     """
     workers = loop.workers.values()
-    if len(workers) < len(loop.slots) or not all(w.is_retiring for w in workers):
-        return [w for w in workers if not w.is_retiring]
+    staying = [w for w in workers if not w.is_retiring]
+    if staying or len(workers) < len(loop.slots):
+        return staying
     return [w for w in workers if w.suspended]
 
 
@@ -148,7 +152,7 @@ def recall_due(loop: LoopRecord, now: float) -> list[tuple[WorkerRecord, int]]:
     """The workers to call unbegun attempts back from at `now`, and how many."""
     hoarders = _hoarders(loop)
     if not hoarders:
-        return []  # as nearly always, and asked for every batch
+        return []
     spare = _spare_slots(loop)
     recalls: list[tuple[WorkerRecord, int]] = []
     for worker in hoarders:
@@ -179,7 +183,7 @@ def deadlines(loop: LoopRecord) -> Sequence[float]:
         return times  # every worker is busy, and each end of an attempt leads here again
     hoarders = _hoarders(loop)
     if not hoarders:
-        return times
+        return times  # as nearly always
     overdue = [_overdue_at(worker) for worker in hoarders]
     if _spare_slots(loop) > 0:
         times += overdue
@@ -202,6 +206,11 @@ def _spare_slots(loop: LoopRecord) -> int:
 
 def _hoarders(loop: LoopRecord) -> list[WorkerRecord]:
     """Workers that seem to hold more than they can run and can be asked for it, the worst first."""
+    for worker in loop.workers.values():
+        if len(worker.held) > worker.slots:
+            break
+    else:  # as nearly always, and asked for several times a batch
+        return []
     hoarders = [
         w
         for w in loop.workers.values()

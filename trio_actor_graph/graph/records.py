@@ -348,7 +348,7 @@ class WorkerRecord:
             self.is_ready
             and not self.is_stopping
             and self.loop.reserved is not self
-            and all(attempt.state == "suspended" for attempt in self.suspects.values())
+            and (not self.suspects or all(a.state == "suspended" for a in self.suspects.values()))
         )
 
     @property
@@ -405,7 +405,7 @@ class LoopRecord:
 
     @property
     def has_ready(self) -> bool:
-        return bool(self.ready) or bool(self.suspects)
+        return bool(self.ready or self.suspects)
 
     def queue_of(self, task: TaskRecord) -> ReadyQueue[TaskRecord]:
         """Where a ready task of this loop waits for its turn."""

@@ -492,8 +492,10 @@ class Scheduler:
 
         Take the commands before the next event: it may end a task that is about to be sent.
         """
-        self._check_graphs()  # first, because cancelling a stalled one changes who holds a slot
-        self._queue_retries(now)
+        if self._touched:
+            self._check_graphs()  # first, because to cancel a stalled one changes who holds a slot
+        if self._retries:
+            self._queue_retries(now)
         for loop in self.loops.values():
             if loop.has_ready or loop.reserved is not None:
                 self._hand_out(loop, now)
@@ -510,8 +512,10 @@ class Scheduler:
             if not worker.held and not worker.is_stopping:
                 worker.is_stopping = True
                 self._commands.append(do.RetireWorker(worker))
-        self._watch_stops(now)
-        self._watch_limits(now)
+        if self._stopping or self._stop_deadlines:
+            self._watch_stops(now)
+        if self._limit_checks:
+            self._watch_limits(now)
 
     def _hand_out(self, loop: LoopRecord, now: float) -> None:
         """Give ready tasks to workers, and with them what may follow them there."""
@@ -549,8 +553,8 @@ class Scheduler:
         heaps = (self._stop_deadlines, self._limit_checks, self._retries)
         times = [heap[0][0] for heap in heaps if heap]
         for loop in self.loops.values():
-            times.extend(deadlines(loop))
-        return min(times, default=None)
+            times += deadlines(loop)
+        return min(times) if times else None
 
     # ---- conditions -------------------------------------------------------------------------
 

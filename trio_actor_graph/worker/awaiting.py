@@ -88,6 +88,8 @@ class Awaiting:
             is_seen: its result is asked for, so that a failure counts as seen.
         """
         waits = attempt.waits
+        if waits is None:
+            waits = attempt.waits = Waits()
         waiter = waits.by_uid.get(uid)
         if waiter is None:
             waiter = waits.by_uid[uid] = Waiter()
@@ -95,7 +97,7 @@ class Awaiting:
             waiter.is_seen = is_seen
             self._report(AwaitTask(attempt.message.attempt_id, uid, is_seen))
         waiter.number += 1
-        self._give_slot_back(attempt)
+        self._give_slot_back(attempt, waits)
         try:
             await waiter.event.wait()
         finally:
@@ -103,24 +105,24 @@ class Awaiting:
             if not waiter.number and waits.by_uid.get(uid) is waiter:
                 del waits.by_uid[uid]
                 self._report(StopAwaiting(attempt.message.attempt_id, uid))
-            await self._take_slot_again(attempt)
+            await self._take_slot_again(attempt, waits)
         assert waiter.outcome is not None
         return waiter.outcome
 
     def tell(self, attempt: RunningAttempt, outcome: TaskOutcome) -> None:
         """A task that the attempt may wait for has ended."""
-        waiter = attempt.waits.by_uid.pop(outcome.uid, None)
-        if waiter is not None:
+        waits = attempt.waits
+        if waits is not None and (waiter := waits.by_uid.pop(outcome.uid, None)) is not None:
             waiter.outcome = outcome
             waiter.event.set()
 
     def go_on_without_slot(self, attempt: RunningAttempt) -> None:
         """End a wait for the slot, if there is one: the attempt is stopped, or waits elsewhere."""
-        returning = attempt.waits.returning
-        if returning is not None:
-            attempt.waits.returning = None
+        waits = attempt.waits
+        if waits is not None and waits.returning is not None:
+            waits.returning.set()
+            waits.returning = None
             self._slots.forget(attempt.message.attempt_id)
-            returning.set()
 
     def close(self, attempts: Iterable[RunningAttempt]) -> None:
         """The worker closes: nobody waits for a slot any more."""
@@ -128,8 +130,7 @@ class Awaiting:
         for attempt in list(attempts):
             self.go_on_without_slot(attempt)
 
-    def _give_slot_back(self, attempt: RunningAttempt) -> None:
-        waits = attempt.waits
+    def _give_slot_back(self, attempt: RunningAttempt, waits: Waits) -> None:
         waits.number += 1
         if waits.has_slot:
             waits.has_slot = False
@@ -139,18 +140,17 @@ class Awaiting:
         else:
             self.go_on_without_slot(attempt)
 
-    async def _take_slot_again(self, attempt: RunningAttempt) -> None:
-        waits = attempt.waits
+    async def _take_slot_again(self, attempt: RunningAttempt, waits: Waits) -> None:
         waits.number -= 1
         if waits.number or waits.has_slot or attempt.is_stopped or self._is_closing:
             return
         returning = waits.returning = trio.Event()
 
         def grant() -> None:  # in whichever thread gives its slot
-            self._token.run_sync_soon(self._return_slot, attempt, returning)
+            self._token.run_sync_soon(self._return_slot, attempt, waits, returning)
 
         if self._slots.return_to(attempt.message.attempt_id, grant):
-            self._return_slot(attempt, returning)
+            self._return_slot(attempt, waits, returning)
             return
         # Shielded, because a scope of the user's around this wait ends this wait only, and what
         # follows must have a slot. The attempt's own end is told by `go_on_without_slot`.
@@ -160,8 +160,7 @@ class Awaiting:
         if waits.returning is returning:
             self.go_on_without_slot(attempt)
 
-    def _return_slot(self, attempt: RunningAttempt, returning: trio.Event) -> None:
-        waits = attempt.waits
+    def _return_slot(self, attempt: RunningAttempt, waits: Waits, returning: trio.Event) -> None:
         if waits.returning is not returning:  # it has gone on without
             self._slots.release(attempt.message.attempt_id)
             self._begin_all()

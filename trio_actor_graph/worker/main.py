@@ -22,15 +22,14 @@ from trio_actor_graph.calls import AnyFunction
 from trio_actor_graph.link import FRAME_BYTES_MAX, REPORT_BYTES_MAX, Link
 from trio_actor_graph.messages import (
     StartUp,
-    StopWorker,
     ToWorker,
     WorkerReady,
-    WorkerStopping,
     WorkerUnable,
 )
 from trio_actor_graph.outcome import describe_exception
 from trio_actor_graph.payload import decode_value
 from trio_actor_graph.worker.functions import ReceivedFunctions
+from trio_actor_graph.worker.reading import LinkReading
 from trio_actor_graph.worker.runner import AttemptRunner
 
 UNABLE_SECONDS: Final = 5.0
@@ -96,13 +95,18 @@ async def _serve_loop(
                 wait_for_room=link.wait_for_room,
                 pool=pool,
             )
+            reading = LinkReading(link, runner)
+            if start_up.slots == 1:
+                runner.reading = reading
             nursery.start_soon(runner.run)
             if pool is not None:
                 nursery.start_soon(_trim, pool)
             link.send([WorkerReady(os.getpid())])
-            grace_seconds = await _take_messages(link, runner, messages, batches)
+            try:
+                grace_seconds = await reading.run(messages)
+            finally:
+                runner.close()
             graceful_until = trio.current_time() + grace_seconds
-            runner.close()
             nursery.cancel_scope.cancel()
         with trio.move_on_at(graceful_until):
             await runner.wait_threads()
@@ -122,29 +126,6 @@ async def _trim(pool: SegmentPool) -> None:
         await trio.sleep(SPARE_SECONDS)
         pool.trim()
         windows.trim()
-
-
-async def _take_messages(
-    link: Link[Any],
-    runner: AttemptRunner,
-    messages: list[Any],
-    batches: AsyncIterator[list[Any]],
-) -> float:
-    """Hand every batch to the runner until there is an end to them.
-
-    Returns:
-        For how many seconds plain functions that still run are to be waited for.
-    """
-    while True:
-        runner.handle(messages)
-        for message in messages:
-            if isinstance(message, StopWorker):
-                link.send([WorkerStopping()])
-                return message.grace_seconds
-        try:
-            messages = await anext(batches)
-        except StopAsyncIteration:
-            return 0.0
 
 
 def _load(functions: ReceivedFunctions, start_up: StartUp) -> None:

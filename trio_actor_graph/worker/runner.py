@@ -61,6 +61,7 @@ from trio_actor_graph.task import Task
 from trio_actor_graph.worker.awaiting import Awaiting, Waits
 from trio_actor_graph.worker.context import CurrentTask, PredecessorOutcome, current
 from trio_actor_graph.worker.functions import NOT_LOADED, FunctionBook, LoadedFunction
+from trio_actor_graph.worker.reading import LinkReading
 from trio_actor_graph.worker.retry_rules import RetryRules
 from trio_actor_graph.worker.slots import Slots
 from trio_actor_graph.worker.threads import FunctionThreads
@@ -71,8 +72,12 @@ FLUSH_SECONDS: Final = 0.001
 SHORT_SECONDS: Final = 0.0002
 """A function that has lately taken less than this may begin before earlier reports are sent."""
 
-TICK_SECONDS: Final = 0.02
-"""How often a worker that runs plain functions looks for time limits and unsent reports."""
+TICK_SECONDS: Final = 0.01
+"""How often a worker that runs plain functions looks for time limits, for unsent reports, and for a
+thread that does not read the link because its function takes long."""
+
+_NONE: Final = encode_value(None, "None")
+"""What functions return that return nothing: not worth a pickle each."""
 
 
 class RunningAttempt:
@@ -83,7 +88,7 @@ class RunningAttempt:
         scope: what stops it; None for a plain function in a thread, which cannot be stopped, and
             while a function is loaded there.
         is_stopped: it was cancelled, or is over its time limit and the coordinator knows.
-        waits: what it waits for, and whether it has its slot.
+        waits: what it waits for, and whether it has its slot; None before it has waited.
     """
 
     __slots__ = (
@@ -97,14 +102,14 @@ class RunningAttempt:
         "waits",
     )
 
-    def __init__(self, runner: AttemptRunner, message: RunAttempt):
+    def __init__(self, runner: AttemptRunner, message: RunAttempt, loaded: LoadedFunction):
         self.runner = runner
         self.message = message
-        self.loaded = NOT_LOADED
+        self.loaded = loaded
         self.began = perf_counter()
         self.scope: trio.CancelScope | None = None
         self.is_stopped = False
-        self.waits = Waits()
+        self.waits: Waits | None = None
         self._outcomes: tuple[PredecessorOutcome, ...] | None = None
 
     def predecessors(self) -> tuple[PredecessorOutcome, ...]:
@@ -121,7 +126,8 @@ class RunningAttempt:
 
     def seconds(self) -> float:
         """How long it has run, without the time it waited for other tasks."""
-        return max(0.0, perf_counter() - self.began - self.waits.seconds)
+        waited = 0.0 if self.waits is None else self.waits.seconds
+        return max(0.0, perf_counter() - self.began - waited)
 
     def load(self) -> None:
         """Load its function, in a thread for functions: that may import anything."""
@@ -144,6 +150,9 @@ class AttemptRunner:
         in_place: plain functions are called in the trio thread, not in threads of their own.
         wait_for_room: waits, in a thread, until there is room for more to send.
         pool: where large values go.
+
+    Attributes:
+        reading: the link, if the thread of functions is to read it; for one slot only.
     """
 
     def __init__(
@@ -162,6 +171,7 @@ class AttemptRunner:
         pool: SegmentPool | None = None,
     ):
         self.worker_context = worker_context
+        self.reading: LinkReading | None = None
         self._slots = Slots(slots, marks)
         self._awaiting = Awaiting(self._slots, self._report_soon, self._begin_all)
         self._functions = functions
@@ -183,11 +193,22 @@ class AttemptRunner:
         self._flushing = threading.Lock()
         self._flushed = perf_counter()
         self._has_threads = trio.Event()
+        self._is_watching = False
 
     # ---- what the coordinator says (trio thread) --------------------------------------------
 
     def handle(self, messages: Sequence[msgspec.Struct]) -> None:
         """Take a batch of the coordinator's messages."""
+        self.take_in(messages)
+        self._begin_all()
+        if self._reports:
+            self._flush_soon()
+
+    def is_idle(self) -> bool:
+        return not self._running
+
+    def take_in(self, messages: Sequence[msgspec.Struct]) -> None:
+        """Take a batch, and begin nothing; also in the thread, if nothing runs in trio."""
         attempts = [message for message in messages if type(message) is RunAttempt]
         others = messages if not attempts else [m for m in messages if type(m) is not RunAttempt]
         for message in others:  # first, because a thread may begin an attempt as soon as it is held
@@ -199,9 +220,6 @@ class AttemptRunner:
             self._report(FollowerReturned(attempt_id))
         for message in others:
             self._handle(message)
-        self._begin_all()
-        if self._reports:
-            self._flush_soon()
 
     def _handle(self, message: msgspec.Struct) -> None:
         match message:
@@ -226,27 +244,48 @@ class AttemptRunner:
 
     async def wait_threads(self) -> None:
         """Wait until no plain function runs in a thread any more."""
-        while self._threads.busy:  # noqa: ASYNC110  to be told would cost each of them a call
-            await trio.sleep(TICK_SECONDS / 4)
+        while self._busy_threads():  # noqa: ASYNC110  to be told would cost each of them a call
+            await trio.sleep(TICK_SECONDS / 2)
 
     async def run(self) -> None:
         """Look after what runs; as long as the runner is used, in its nursery."""
         try:
             while True:
                 await self._has_threads.wait()
+                self._has_threads = trio.Event()
                 await self._watch_threads()
+                self._is_watching = False
+                if self._busy_threads():  # since the last look, and did not ask to be watched
+                    self._watch()
         finally:
             self._awaiting.close(self._running.values())
 
     async def _watch_threads(self) -> None:
-        """While plain functions run: look at their time limits and send what they have reported."""
-        while self._threads.busy:
+        """While plain functions run: look at their time limits and send what they have reported.
+
+        And for one tick more, so that a thread that is given one small task after the other need
+        not ask for it each time.
+        """
+        is_busy = True
+        while is_busy:
             await trio.sleep(TICK_SECONDS)
+            is_busy = bool(self._busy_threads())
             if self._reports:
                 self.flush()
+            if self.reading is not None:
+                is_busy |= self.reading.look_after_thread()
             for running in list(self._running.values()):
                 self._check_time_limit(running)
-        self._has_threads = trio.Event()
+
+    def _watch(self) -> None:
+        """Have the threads watched (trio thread)."""
+        self._is_watching = True
+        self._has_threads.set()
+
+    def _busy_threads(self) -> int:
+        """How many threads are at work."""
+        is_one_waiting = self.reading is not None and self.reading.is_thread_waiting
+        return self._threads.busy - is_one_waiting
 
     def flush(self) -> None:
         """Send what has been reported; from any thread.
@@ -370,8 +409,8 @@ class AttemptRunner:
             self._start(self._begun(message))
 
     def _begun(self, message: RunAttempt) -> RunningAttempt:
-        running = self._running[message.attempt_id] = RunningAttempt(self, message)
-        running.loaded = self._functions.get(message.function_id)
+        loaded = self._functions.get(message.function_id)
+        running = self._running[message.attempt_id] = RunningAttempt(self, message, loaded)
         return running
 
     def load(self, function_id: int) -> LoadedFunction:
@@ -389,7 +428,7 @@ class AttemptRunner:
             self._nursery.start_soon(self._run_async, running)
         else:
             self._threads.give(running)
-            self._has_threads.set()
+            self._watch()
 
     async def _run_async(self, running: RunningAttempt) -> None:
         scope = running.scope
@@ -412,7 +451,7 @@ class AttemptRunner:
                 running.message.attempt_id, TimedOut(limit or 0.0), running.seconds()
             )
         self._end(running, report)
-        if running.waits.has_slot:
+        if running.waits is None or running.waits.has_slot:
             self._slots.release(running.message.attempt_id)
         self._begin_all()
         self._flush_soon()
@@ -445,24 +484,42 @@ class AttemptRunner:
 
         Where a function is not loaded yet, only this thread can tell whether it is a plain one.
         """
-        self._slots.mark(running.message.attempt_id)
+        attempt_id = running.message.attempt_id
+        self._slots.mark(attempt_id)
         if running.loaded is NOT_LOADED:
             running.load()
         if running.loaded.is_async:
             self._token.run_sync_soon(self._start, running)
+            return self._go_on_with(self._slots.begin())
+        self._run_plain(running)
+        if self.reading is not None:
+            self.reading.look()
+        return self._go_on_with(self._slots.pass_on(attempt_id))
+
+    def _go_on_with(self, message: RunAttempt | None) -> RunningAttempt | None:
+        """Find what is to run in this thread, beginning with the attempt that has its slot."""
+        while True:
+            while message is not None:
+                following = self._begun(message)
+                if not following.loaded.is_async:
+                    self._flush_before(following)
+                    return following
+                self._slots.unmark(message.attempt_id)
+                self._token.run_sync_soon(self._start, following)
+                message = self._slots.begin()
+            self.flush()
+            if not self._wait_in_link():
+                return None
             message = self._slots.begin()
-        else:
-            self._run_plain(running)
-            message = self._slots.release_and_begin(running.message.attempt_id)
-        while message is not None:
-            following = self._begun(message)
-            if not following.loaded.is_async:
-                self._flush_before(following.loaded)
-                return following
-            self._token.run_sync_soon(self._start, following)
-            message = self._slots.begin()
-        self.flush()
-        return None
+
+    def _wait_in_link(self) -> bool:
+        """Take in what comes next; False if that is trio's business."""
+        if self.reading is None or not self.reading.wait():
+            return False
+        if not self._is_watching:  # there was nothing to watch, and trio sleeps
+            self._is_watching = True
+            self._token.run_sync_soon(self._watch)
+        return True
 
     def _run_plain(self, running: RunningAttempt) -> None:
         report: msgspec.Struct
@@ -500,6 +557,8 @@ class AttemptRunner:
             return AttemptReturnedTask(attempt_id, value.uid, seconds)
         loaded = running.loaded
         loaded.mean_seconds = running_mean(loaded.mean_seconds, seconds)
+        if value is None:
+            return AttemptSucceeded(attempt_id, _NONE, seconds)
         name = f"the result of task {running.message.name!r}"
         encoded = encode_value(value, name, pool=self._pool)
         return AttemptSucceeded(attempt_id, encoded, seconds)
@@ -548,11 +607,12 @@ class AttemptRunner:
         self._report(report)
         self._flush_soon()
 
-    def _flush_before(self, following: LoadedFunction) -> None:
+    def _flush_before(self, following: RunningAttempt) -> None:
         """Send before beginning what may take long, or when reports have waited long enough."""
-        mean = following.mean_seconds
+        mean = following.loaded.mean_seconds
         is_short = mean is not None and mean < SHORT_SECONDS
         if not is_short or perf_counter() - self._flushed > FLUSH_SECONDS:
+            self._slots.unmark(following.message.attempt_id)
             self.flush()
             self._wait_for_room()
 

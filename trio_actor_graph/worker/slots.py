@@ -7,7 +7,7 @@ of attempts that hold a slot never exceeds the number of slots.
 
 from __future__ import annotations
 
-import heapq
+import bisect
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -35,8 +35,9 @@ class Slots:
         self._free = list(range(number))
         self._slot_of: dict[int, int] = {}
         self._unbegun: dict[int, RunAttempt] = {}
-        # A heap: (-priority, place among the arrivals, the later released the smaller, attempt id).
-        self._order: list[tuple[int, int, int, int]] = []
+        # Sorted: (-priority, place among the arrivals, the later released the smaller, attempt id).
+        # Nearly all are put at its end. Some are no longer unbegun.
+        self._order: deque[tuple[int, int, int, int]] = deque()
         self._followers = Followers()
         self._arrivals = 0
         self._released = 0
@@ -97,6 +98,12 @@ class Slots:
             with self._lock:
                 self._marks.set(self._slot_of[attempt_id], attempt_id)
 
+    def unmark(self, attempt_id: int) -> None:
+        """Note that none of it runs yet, nor anything else in its slot."""
+        if self._marks is not None:
+            with self._lock:
+                self._marks.set(self._slot_of[attempt_id], 0)
+
     def release(self, attempt_id: int) -> None:
         """Give a slot back: to one who waits to return, else to whoever begins next."""
         with self._lock:
@@ -104,14 +111,24 @@ class Slots:
         if granted is not None:
             granted()
 
-    def release_and_begin(self, attempt_id: int) -> RunAttempt | None:
-        """`release` and `begin` in one: the way of a thread from one attempt to the next."""
+    def pass_on(self, attempt_id: int) -> RunAttempt | None:
+        """Give the slot to the attempt that begins next: the way of a thread from one to the other.
+
+        What is noted of the slot stays, if there is such an attempt. The thread has to `mark` it
+        at once, or to `unmark` it before it does anything else. That saves noting in between, for
+        a moment, that nothing runs.
+
+        Returns:
+            The attempt that has the slot now; None if it is free, or was given to somebody else.
+        """
         with self._lock:
+            if not self._returning and (following := self._next()) is not None:
+                self._slot_of[following.attempt_id] = self._slot_of.pop(attempt_id)
+                return following
             granted = self._release(attempt_id)
-            following = self._begin()
         if granted is not None:
             granted()
-        return following
+        return None
 
     def return_to(self, attempt_id: int, granted: Callable[[], None]) -> bool:
         """Take a slot again; if there is none, `granted` is called (from any thread) with one.
@@ -141,18 +158,20 @@ class Slots:
 
     def take_last(self, number: int) -> tuple[int, ...]:
         """Remove up to `number` attempts that could begin, from the end of the order."""
+        taken: list[int] = []
         with self._lock:
-            order = sorted(entry for entry in self._order if entry[3] in self._unbegun)
-            taken = tuple(entry[3] for entry in order[max(0, len(order) - number) :])
-            for attempt_id in taken:
-                del self._unbegun[attempt_id]
-                self._followers.forget(attempt_id)
-            return taken
+            while self._order and len(taken) < number:
+                attempt_id = self._order.pop()[3]
+                if self._unbegun.pop(attempt_id, None) is not None:
+                    self._followers.forget(attempt_id)
+                    taken.append(attempt_id)
+        return tuple(reversed(taken))
 
     def drop_all(self) -> None:
         """Forget every attempt that has not begun."""
         with self._lock:
             self._unbegun.clear()
+            self._order.clear()
             self._followers.clear()
 
     def _is_waiting(self, attempt_id: int) -> bool:
@@ -160,16 +179,29 @@ class Slots:
 
     def _put(self, attempt: RunAttempt, place: int, turn: int) -> None:
         self._unbegun[attempt.attempt_id] = attempt
-        heapq.heappush(self._order, (-attempt.priority, place, turn, attempt.attempt_id))
+        entry = (-attempt.priority, place, turn, attempt.attempt_id)
+        order = self._order
+        if not order or entry > order[-1]:
+            order.append(entry)
+        elif entry < order[0]:
+            order.appendleft(entry)
+        else:
+            bisect.insort(order, entry)
 
     def _begin(self) -> RunAttempt | None:
         if not self._free:
             return None
+        attempt = self._next()
+        if attempt is not None:
+            self._slot_of[attempt.attempt_id] = self._free.pop()
+        return attempt
+
+    def _next(self) -> RunAttempt | None:
+        """Take the first in the order; it is to have a slot."""
         while self._order:
-            _, place, _, attempt_id = heapq.heappop(self._order)
+            _, place, _, attempt_id = self._order.popleft()
             attempt = self._unbegun.pop(attempt_id, None)
             if attempt is not None:
-                self._slot_of[attempt_id] = self._free.pop()
                 self._followers.began(attempt_id, place)
                 return attempt
         return None
