@@ -162,8 +162,8 @@ def encode_value(
     Raises:
         PayloadError: something in it cannot be pickled; the message says what and where.
     """
-    kind = type(value)
-    if kind in _PLAIN and (kind is not bytes or len(value) < SHARED_BYTES_MIN):  # type: ignore[arg-type]
+    is_large = isinstance(value, bytes) and len(value) >= SHARED_BYTES_MIN
+    if type(value) in _PLAIN and not is_large:
         data = pickle.dumps(value, protocol=5)
         if len(data) < SHARED_BYTES_MIN:
             return data
