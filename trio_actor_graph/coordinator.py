@@ -658,7 +658,7 @@ class Coordinator:
             for definition in self._functions.definitions(worker.worker_id, entry, call.embedded):
                 self._post(worker, definition)
         predecessors: tuple[TaskOutcome, ...] = ()
-        if task.predecessors:
+        if len(task.predecessors) > len(attempt.follows):  # of the others it knows all
             outcome = self._graphs[task.graph.uid].results.outcome
             predecessors = tuple(map(outcome, task.predecessors))
         spec = task.spec
