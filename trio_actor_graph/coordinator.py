@@ -539,10 +539,11 @@ class Coordinator:
         inputs: Sequence[int],
         condition: AnyCondition | None,
     ) -> TaskRecord:
-        if inputs:
+        counts_needs = graph.counts_needs
+        if counts_needs and inputs:
             graph.check_kept(inputs)
         task = self._scheduler.on_task_created(graph.record, uid, spec, call, inputs, condition)
-        if task.predecessors:
+        if counts_needs:
             graph.hold(*task.predecessors)
         self._functions.use(graph.uid, call.function, call.embedded)
         return task
@@ -591,7 +592,12 @@ class Coordinator:
         scheduler = self._scheduler
         scheduler.settle(trio.current_time())
         for command in scheduler.take_commands():
-            self._run_command(command)
+            if type(command) is do.StartAttempt:  # these two are nearly all; `match` takes longer
+                self._send_attempt(command.attempt)
+            elif type(command) is do.TaskEnded:
+                self._tell_ended(command.task)
+            else:
+                self._run_command(command)
         self._send_frames()
         # Now all have been told who wait for them; and not before, because what follows may end
         # tasks that were to be sent.
@@ -611,14 +617,6 @@ class Coordinator:
 
     def _run_command(self, command: do.Command) -> None:
         match command:
-            case do.StartAttempt(attempt):
-                self._send_attempt(attempt)
-            case do.TaskEnded(task):
-                self._graphs[task.graph.uid].on_task_ended(task)
-                if task.state == "failed":
-                    self._failed.append(task)
-                if self._lent:
-                    self._lent.pop(task, None)
             case do.TellAwaited(attempt, task):
                 if (attempt.attempt_id, task.uid) in self._asked:
                     self._asked.discard((attempt.attempt_id, task.uid))
@@ -649,6 +647,13 @@ class Coordinator:
             case do.LoopFailed():
                 self._workers_changed.set()
 
+    def _tell_ended(self, task: TaskRecord) -> None:
+        self._graphs[task.graph.uid].on_task_ended(task)
+        if task.state == "failed":
+            self._failed.append(task)
+        if self._lent:
+            self._lent.pop(task, None)
+
     def _send_attempt(self, attempt: AttemptRecord) -> None:
         task, worker = attempt.task, attempt.worker
         call = task.call
@@ -658,7 +663,7 @@ class Coordinator:
             for definition in self._functions.definitions(worker.worker_id, entry, call.embedded):
                 self._post(worker, definition)
         predecessors: tuple[TaskOutcome, ...] = ()
-        if task.predecessors:
+        if len(task.predecessors) > len(attempt.follows):  # of the others it knows all
             outcome = self._graphs[task.graph.uid].results.outcome
             predecessors = tuple(map(outcome, task.predecessors))
         spec = task.spec

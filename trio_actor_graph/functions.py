@@ -40,7 +40,7 @@ from trio_actor_graph.errors import GraphError, InternalError, PayloadError
 from trio_actor_graph.graph.records import TaskSpec
 from trio_actor_graph.loops import DEFAULT_LOOP, WorkerLoop
 from trio_actor_graph.messages import DefineFunction
-from trio_actor_graph.payload import decode_value, encode_call, encode_value
+from trio_actor_graph.payload import decode_value, encode_call, encode_plain, encode_value
 from trio_actor_graph.worker.functions import LoadedFunction
 
 _BY_NAME: Final = {"PROTO", "FRAME", "SHORT_BINUNICODE", "BINUNICODE", "MEMOIZE", "STACK_GLOBAL"}
@@ -199,6 +199,9 @@ class FunctionTable:
         """
         if not call.args and not call.kwargs:
             return b"", (), ()
+        if not call.kwargs and (encoded := encode_plain(call.args)) is not None:
+            data, inputs = encoded
+            return data, inputs, ()
         noted: dict[FunctionEntry, None] = {}
         what = f"task {task_name!r}"
         data, inputs = encode_call(call.args, call.kwargs, what, partial(self._note, noted), pool)

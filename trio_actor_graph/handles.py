@@ -68,7 +68,8 @@ class TaskGraph(TaskCreator):
         self._has_watchers = False  # asked for each task that ends; a WeakSet takes long to say
         self.record = record
         self.results = results
-        self._needs = Needs(results.release) if keep_results == "needed" else None
+        self.counts_needs = keep_results == "needed"
+        self._needs = Needs(results.release) if self.counts_needs else None
         self._dropped: deque[TaskRecord] = deque()  # whose handles are gone; from any thread
         self._token = trio.lowlevel.current_trio_token()
 

@@ -69,8 +69,10 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False)
         attempt_number: counts its attempts from 1.
         retry_on: the encoded exception types or predicate that say which exceptions are retried;
             None for all.
-        follows: attempts, ahead of this one in the same frame, whose success it waits for in the
-            worker; their results take the places of those `predecessors` that have not ended.
+        predecessors: how those have ended that it waited for; in the places of those that it
+            follows stands something, or there are none if it follows them all.
+        follows: attempts, given to the worker ahead of this one, whose success it waits for there;
+            their results take the places of those `predecessors` that have not ended.
     """
 
     attempt_id: int
@@ -187,7 +189,7 @@ class FollowerReturned(msgspec.Struct, frozen=True, tag=35, array_like=True, gc=
     """An attempt that follows others was not begun and is the coordinator's again.
 
     Its task is to wait for more, as an `AddPredecessor` behind this says; or what it follows did
-    not wait in the worker any more when it arrived, in a frame of its own because of its size.
+    not wait in the worker any more when it arrived.
     """
 
     attempt_id: int

@@ -87,7 +87,7 @@ def encode_call(
     if not kwargs:
         if not args:
             return b"", ()
-        if (encoded := _encode_plain(args)) is not None:
+        if (encoded := encode_plain(args)) is not None:
             return encoded
     noted: list[int] = []
     outer, _tasks.noted = _tasks.noted, noted  # a __reduce__ may come here once more
@@ -125,7 +125,7 @@ def decode_call(
 _WITH_INPUTS: Final = 3  # parts of an encoded call from which tasks were left out
 
 
-def _encode_plain(args: tuple[object, ...]) -> tuple[bytes, tuple[int, ...]] | None:
+def encode_plain(args: tuple[object, ...]) -> tuple[bytes, tuple[int, ...]] | None:
     """Encode arguments that are plain values and tasks; None if there are others, or large ones."""
     inputs: list[tuple[int, int]] = []
     for at, value in enumerate(args):

@@ -535,15 +535,13 @@ class World:
         self.scheduler.on_attempts_given_back(worker.worker_id, given_back, self.now)
 
     def return_follower(self) -> None:
-        """A task in a worker lets another one there, which has not begun, wait for more."""
-        parked = [
-            (w, r) for w in self.workers.values() for r in w.unbegun.values() if w.is_parked(r)
-        ]
-        worker, run = self._pick(parked) or (None, None)
+        """A worker gives one back that came too late to follow, or is to wait for more."""
+        followers = [(w, r) for w in self.workers.values() for r in w.unbegun.values() if r.follows]
+        worker, run = self._pick(followers) or (None, None)
         if worker is not None:
             del worker.unbegun[run.attempt_id]
             if self._is_wanted(run):
-                self.model.tasks[run.uid].following = None
+                self.model.tasks[run.uid].following = self.model.tasks[run.uid].attempt = None
                 self.model.drop_followers(run.attempt_id)
             self.scheduler.on_follower_given_back(run.attempt_id)
 

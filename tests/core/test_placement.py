@@ -56,7 +56,7 @@ def test_nothing_is_held_ahead_of_what_may_be_long(story, seconds: float | None)
 
 
 def test_short_tasks_are_held_ahead_for_a_few_milliseconds(story):
-    """1 ms each: what fits into 5 ms a slot, with 20 us of overhead for each."""
+    """1 ms each: what fits into 5 ms a slot, with 10 us of overhead for each."""
     s = story(LoopSpec("default", (1,)))
     s.learn(SHORT, 1e-3)
     create_many(s, 9, kind=SHORT)

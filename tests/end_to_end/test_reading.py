@@ -297,6 +297,35 @@ async def test_a_frame_in_pieces_is_read_by_whoever_is_there(tmp_path: Path) -> 
             await worker.expect(AttemptSucceeded, second)
 
 
+async def test_what_goes_wrong_in_reading_ends_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread does not go silently, with a heart that beats on."""
+
+    def refuse(self: object, messages: object) -> None:
+        raise MemoryError
+
+    with pytest.RaisesGroup(MemoryError, allow_unwrapped=True, flatten_subgroups=True):
+        async with open_one_slot(tmp_path) as worker:
+            await waiting(worker)
+            monkeypatch.setattr(AttemptRunner, "take_in", refuse)
+            worker.send(run(1, plain))
+            with trio.fail_after(HANG_SECONDS):
+                await worker.ended.wait()
+
+
+async def test_a_second_thread_is_not_held_up_by_the_one_that_waits(tmp_path: Path) -> None:
+    """There may be one, where trio began an attempt while the first was on its way home."""
+    async with open_one_slot(tmp_path) as worker:
+        await waiting(worker)
+        (runner,) = runners
+        runner._slots.hold([run(1, take, 0.01), run(2, plain)])
+        runner._begin_all()
+        assert "trio_actor_graph" in await worker.result(2)
+        worker.send(run(3, plain))
+        await worker.expect(AttemptSucceeded, 3)
+
+
 # Who does what
 
 

@@ -121,9 +121,10 @@ class SimulatedWorker:
         assert message.attempt_id not in self.held
         assert message.attempt_id not in self.begun, "an attempt is sent once"
         if message.follows:
-            waiting = {*self._unbegun, *self._parked}
-            assert waiting.issuperset(message.follows), "it follows what is in the same frame"
-            self._parked[message.attempt_id] = message
+            if {*self._unbegun, *self._parked}.issuperset(message.follows):
+                self._parked[message.attempt_id] = message
+            else:
+                self.report(msg.FollowerReturned(message.attempt_id))
         else:
             self._queue(message)
 
@@ -139,7 +140,7 @@ class SimulatedWorker:
             if message.attempt_id in parked.follows and len(results) == len(parked.follows):
                 del self._parked[parked.attempt_id]
                 by_uid = {o.uid: o for o in results}
-                inputs = tuple(by_uid.get(o.uid, o) for o in parked.predecessors)
+                inputs = tuple(by_uid.get(o.uid, o) for o in parked.predecessors or results)
                 self.engine.faults.drawn["followed"] += 1
                 self._queue(msgspec.structs.replace(parked, predecessors=inputs))
 

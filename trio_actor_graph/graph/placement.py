@@ -24,7 +24,7 @@ than anybody would notice waiting for."""
 HELD_AHEAD_MAX: Final = 1_000
 """How many tasks a worker holds ahead at most: bounds what is sent and perhaps called back."""
 
-OVERHEAD_SECONDS: Final = 20e-6
+OVERHEAD_SECONDS: Final = 10e-6
 """What a task costs a worker besides its function (decoding, bookkeeping, reporting)."""
 
 RECALL_AFTER_SECONDS: Final = 0.01

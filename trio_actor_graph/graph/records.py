@@ -6,6 +6,7 @@ users: `call` and `failure` are values of the outside that the core carries and 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -291,6 +292,7 @@ class WorkerRecord:
         is_retiring: it gets no more attempts, and is replaced when it holds none.
         suspects: its attempts that are to run alone in it; more than one only while others await.
         tasks_max: how many attempts it is given until it is replaced; None for no limit.
+        tails: its attempts that something could follow, once there is room for more in it.
         quiet_since: when it last reported the end of an attempt, became ready, or was given
             something after it had nothing.
     """
@@ -312,6 +314,7 @@ class WorkerRecord:
         "slots",
         "suspects",
         "suspended",
+        "tails",
         "tasks_max",
         "worker_id",
     )
@@ -334,6 +337,7 @@ class WorkerRecord:
         self.is_retiring = False
         self.suspects: dict[int, AttemptRecord] = {}
         self.tasks_max = loop.tasks_max
+        self.tails: deque[AttemptRecord] = deque()
         self.quiet_since = 0.0
 
     @property

@@ -36,6 +36,7 @@ from trio_actor_graph.graph.placement import (
     OVERHEAD_SECONDS,
     deadlines,
     fill,
+    has_room_ahead,
     recall_due,
     restart_delay,
     workers_to_start,
@@ -93,7 +94,7 @@ class Scheduler:
         self.stale_reports = 0
         self.workers_lost = 0
         self._worker_ids = count(1) if worker_ids is None else worker_ids
-        self._attempt_ids = count(1)
+        self._last_attempt_id = 0
         self._commands: list[do.Command] = []
         self._touched: dict[int, GraphRecord] = {}  # graphs that may have ended or stalled
         self._stopping: list[AttemptRecord] = []  # told to stop since the last `settle`
@@ -497,8 +498,12 @@ class Scheduler:
         if self._retries:
             self._queue_retries(now)
         for loop in self.loops.values():
+            first_id = self._last_attempt_id + 1
             if loop.has_ready or loop.reserved is not None:
                 self._hand_out(loop, now)
+            for worker in loop.workers.values():
+                if worker.tails and worker.takes_attempts:
+                    self._send_followers(worker, first_id, now)
             if loop.failure is None:
                 for index in workers_to_start(loop, now):
                     self.start_worker(loop, index)
@@ -518,28 +523,38 @@ class Scheduler:
             self._watch_limits(now)
 
     def _hand_out(self, loop: LoopRecord, now: float) -> None:
-        """Give ready tasks to workers, and with them what may follow them there."""
-        given: list[AttemptRecord] = []
+        """Give ready tasks to workers."""
+        can_be_followed = not loop.is_local and loop.tasks_max is None
         for worker, task, expected in fill(loop, self.durations):
             attempt = self._assign(task, worker, expected, now)
             move_task(task, "given to a worker")
             task.attempts += 1
             self._commands.append(do.StartAttempt(attempt))
-            if task.successors:
-                given.append(attempt)
-        if not given or loop.is_local or loop.tasks_max is not None:
-            return
-        first_id = given[0].attempt_id
-        for attempt in given:  # which grows: what follows may be followed itself
-            found = find_follower(attempt, first_id, self.durations)
-            if found is not None:
-                follower, followed, seconds = found
-                following = self._assign(
-                    follower, attempt.worker, OVERHEAD_SECONDS + seconds, now, followed
-                )
-                self._commands.append(do.StartAttempt(following))
-                if follower.successors:
-                    given.append(following)
+            if task.successors and can_be_followed:
+                worker.tails.append(attempt)
+
+    def _send_followers(self, worker: WorkerRecord, first_id: int, now: float) -> None:
+        """Have a worker's attempts followed by what may travel with them, while there is room.
+
+        Args:
+            first_id: attempts from this id on are not sent yet.
+        """
+        tails = worker.tails
+        while tails:
+            tail = tails.popleft()
+            if tail.state != "following" and tail.attempt_id < first_id:
+                continue  # it may have ended in the worker
+            found = find_follower(tail, first_id, self.durations)
+            if found is None:
+                continue
+            if not has_room_ahead(worker, found.expected_seconds):
+                tails.appendleft(tail)
+                return
+            seconds = OVERHEAD_SECONDS + found.expected_seconds
+            following = self._assign(found.task, worker, seconds, now, found.follows)
+            self._commands.append(do.StartAttempt(following))
+            if found.task.successors:
+                tails.append(following)
 
     def start_worker(self, loop: LoopRecord, index: int) -> WorkerRecord:
         """Have the worker with this index started (it must not exist)."""
@@ -631,7 +646,7 @@ class Scheduler:
         while True:
             if task.returned_by is not None:
                 pending.extend((t, f"returned task {task.state}", task) for t in task.returned_by)
-            pending.extend(self._count_in_successors(task))
+            self._count_in_successors(task, pending)
             while pending:
                 task, happening, returned = pending.pop()
                 if task.state not in TERMINAL:
@@ -669,9 +684,9 @@ class Scheduler:
             task.skipped_because = returned.skipped_because
 
     def _count_in_successors(
-        self, task: TaskRecord
-    ) -> Iterator[tuple[TaskRecord, str, TaskRecord | None]]:
-        """Count an ended task in its successors' gates: queue the ready ones, yield the lost."""
+        self, task: TaskRecord, lost: list[tuple[TaskRecord, str, TaskRecord | None]]
+    ) -> None:
+        """Count an ended task in its successors' gates: queue the ready ones, list the lost."""
         succeeded = task.state == "succeeded"
         for gate in task.successors:
             settled = gate.count(succeeded or gate.outcome == "completed")
@@ -680,13 +695,13 @@ class Scheduler:
                 continue
             if not settled:
                 successor.skipped_because = task
-                yield successor, "condition can no longer hold", None
+                lost.append((successor, "condition can no longer hold", None))
             elif successor.loop.failure is None:
                 self._make_ready(successor)
             else:
                 move_task(successor, "condition satisfied")
                 successor.failure = successor.loop.failure
-                yield successor, "worker loop cannot start", None
+                lost.append((successor, "worker loop cannot start", None))
 
     def _fail(self, attempt: AttemptRecord, failure: AttemptFailure) -> None:
         """End a task as failed, whatever its retries."""
@@ -793,13 +808,15 @@ class Scheduler:
         follows: tuple[AttemptRecord, ...] = (),
     ) -> AttemptRecord:
         """Give a task to a worker, to begin when there is a slot and what it follows has ended."""
-        attempt = AttemptRecord(next(self._attempt_ids), task, worker, expected, follows)
-        for followed in follows:
-            if followed.followers is None:
-                followed.followers = []
-            followed.followers.append(attempt)
+        self._last_attempt_id += 1
+        attempt = AttemptRecord(self._last_attempt_id, task, worker, expected, follows)
         if follows:
             worker.following += 1
+            for followed in follows:
+                if followed.followers is None:
+                    followed.followers = [attempt]
+                else:
+                    followed.followers.append(attempt)
         if not worker.held:
             worker.quiet_since = now
         worker.has_begun_all = False

@@ -19,7 +19,7 @@ class _Parked:
 
     Attributes:
         missing: the attempts whose success it waits for.
-        outcomes: of those that have succeeded, by the uid of their task.
+        outcomes: of those that have succeeded.
     """
 
     __slots__ = ("attempt", "missing", "outcomes")
@@ -90,7 +90,7 @@ class Followers:
             if parked is None:
                 continue
             parked.missing.discard(attempt.attempt_id)
-            parked.outcomes[attempt.uid] = outcome
+            parked.outcomes[attempt.attempt_id] = outcome
             if not parked.missing:
                 self._remove(parked.attempt)
                 released.append(_completed(parked))
@@ -129,8 +129,11 @@ class Followers:
 
 def _completed(parked: _Parked) -> RunAttempt:
     """The attempt with the outcomes of what it has followed."""
-    predecessors = tuple(
-        old if old.state in TERMINAL else parked.outcomes.get(old.uid, old)
-        for old in parked.attempt.predecessors
-    )
+    predecessors = tuple([parked.outcomes[attempt_id] for attempt_id in parked.attempt.follows])
+    if parked.attempt.predecessors:
+        by_uid = {outcome.uid: outcome for outcome in predecessors}
+        predecessors = tuple(
+            old if old.state in TERMINAL else by_uid.get(old.uid, old)
+            for old in parked.attempt.predecessors
+        )
     return msgspec.structs.replace(parked.attempt, predecessors=predecessors)

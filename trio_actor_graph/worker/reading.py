@@ -24,7 +24,6 @@ from typing import Any, Final, Protocol
 import msgspec
 import trio
 
-from trio_actor_graph.errors import ProtocolError
 from trio_actor_graph.link import Link
 from trio_actor_graph.messages import StopWorker, WorkerStopping
 
@@ -70,7 +69,7 @@ class LinkReading:
         self._reads = self._reads_seen = 0
         self._is_over = False
         self._grace_seconds = 0.0
-        self._error: ProtocolError | None = None
+        self._error: Exception | None = None
 
     # ---- in trio ----------------------------------------------------------------------------
 
@@ -151,22 +150,25 @@ class LinkReading:
         now = perf_counter()
         if self._is_threads_turn and now - self._looked > LOOK_SECONDS:
             self._looked = now
-            with self._link.reading:
-                if self._is_threads_turn and not self._is_over:
-                    self._read(waits=False, is_trio=False)
+            if self._link.reading.acquire(blocking=False):  # else somebody else reads just now
+                try:
+                    if self._is_threads_turn and not self._is_over:
+                        self._read(waits=False, is_trio=False)
+                finally:
+                    self._link.reading.release()
 
     # ---- in either, with the lock -----------------------------------------------------------
 
     def _read(self, *, waits: bool, is_trio: bool) -> None:
         try:
             messages = self._link.read(waits=waits)
-        except ProtocolError as error:
+            if messages is None:
+                self._end(0.0)
+            elif messages:
+                self._take_in(messages, is_trio)
+        except Exception as error:  # `run` raises it, and is not left waiting for a thread
             self._error = error
-            messages = None
-        if messages is None:
             self._end(0.0)
-        elif messages:
-            self._take_in(messages, is_trio)
 
     def _take_in(self, messages: Sequence[msgspec.Struct], is_trio: bool) -> None:
         if is_trio:
