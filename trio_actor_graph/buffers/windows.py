@@ -71,6 +71,12 @@ class Windows:
         self._mapped.add(mapping)
         return memoryview(mapping)
 
+    def unlock_unused(self) -> None:
+        """Let the makers of segments that nobody looks at write other values into them."""
+        if self._kept:
+            with self._lock:
+                self._unlock_unused()
+
     def trim(self) -> None:
         """Let go what nobody has looked at for a while."""
         with self._lock:

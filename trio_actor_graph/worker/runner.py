@@ -22,6 +22,7 @@ import trio
 
 from trio_actor_graph.begun import BegunMarks
 from trio_actor_graph.buffers.pool import SegmentPool
+from trio_actor_graph.buffers.windows import windows
 from trio_actor_graph.calls import (
     AnyFunction,
     Call,
@@ -116,6 +117,10 @@ class RunningAttempt:
         if self._outcomes is None:
             self._outcomes = tuple(map(PredecessorOutcome, self.message.predecessors))
         return self._outcomes
+
+    def forget_results(self) -> None:
+        """It has ended, and is not to keep the results of others in memory."""
+        self._outcomes = None
 
     def arguments(self) -> tuple[tuple[object, ...], dict[str, Any]]:
         """The arguments, with results in the place of tasks."""
@@ -293,6 +298,7 @@ class AttemptRunner:
         Taking and sending are one step: if two threads could send in another order than they took,
         the end of a task would overtake what it created.
         """
+        windows.unlock_unused()  # before anybody hears that the values are needed no more
         with self._flushing:
             self._flushed = perf_counter()
             batch: list[msgspec.Struct] = []
@@ -544,6 +550,7 @@ class AttemptRunner:
         """Report the end of an attempt, and only then release those that follow it."""
         attempt_id = running.message.attempt_id
         del self._running[attempt_id]
+        running.forget_results()
         self._report(report)
         if not isinstance(report, AttemptSucceeded) or running.is_stopped:
             self._slots.ended(attempt_id)
