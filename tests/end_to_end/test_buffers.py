@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -317,6 +318,39 @@ def test_more_windows_than_are_kept(own: SegmentPool) -> None:
     kept_windows.trim()
     kept_windows.trim()
     assert mappings() == 0
+
+
+def test_a_forked_child_may_go_on_looking(
+    own: SegmentPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its parent does: nobody writes to what the child still has."""
+    monkeypatch.setattr(windows.windows, "keeps", True)
+    encoded, kept = keep(own, array(1))
+    got = decode_value(encoded)
+    ours, theirs = socket.socketpair()
+    with warnings.catch_warnings():  # of threads, on 3.12; the child does nothing but look
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if not child:
+        try:
+            os.read(theirs.fileno(), 1)
+            os.write(theirs.fileno(), b"%d" % got[-1])
+        finally:
+            os._exit(0)
+    del got, kept
+    windows.windows.unlock_unused()
+    _, second = keep(own, array(2))
+    assert len(own._made) == 2
+    ours.send(b"x")
+    assert ours.recv(1) == b"1"
+    os.waitpid(child, 0)
+    assert windows.windows._kept == []
+    del second
+    _, third = keep(own, array(3))
+    assert len(own._made) == 2
+    ours.close()
+    theirs.close()
+    del third
 
 
 # Limits

@@ -87,6 +87,19 @@ class Windows:
                 else:
                     window.seen_unused = not window.is_locked
 
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork(self) -> None:
+        """Leave all mappings to those who look at them, here and in the child.
+
+        Both have the same open files, so to unlock one here would unlock it under the child.
+        """
+        kept, self._kept = self._kept, []
+        for window in kept:
+            os.close(window.descriptor)
+        self._lock.release()
+
     def _look(self, reference: Reference) -> memoryview | None:
         """The same by a mapping that is kept; None if that is not possible."""
         _, _, identity, size = reference
@@ -178,3 +191,10 @@ class _Window:
 
 windows: Final = Windows()
 """Those of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=windows.before_fork,
+        after_in_parent=windows.after_fork,
+        after_in_child=windows.after_fork,
+    )
