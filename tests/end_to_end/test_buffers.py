@@ -166,9 +166,9 @@ def test_large_bytes_among_arguments_are_copied_once_and_stay_what_they_are(
 ) -> None:
     changeable = bytearray(MIN)
     args = (b"a" * MIN, changeable, [changeable], 3)
-    data, _ = encode_call(args, {"k": b"b" * MIN}, "f", None, own)
+    data, inputs = encode_call(args, {"k": b"b" * MIN}, "f", None, own)
     data, _kept = take_over(data, own.take)
-    got, kwargs = payload.decode_call(data, lambda uid: uid)
+    got, kwargs = payload.decode_call(data, lambda uid: uid, inputs)
     assert got == args
     assert kwargs == {"k": b"b" * MIN}
     assert [type(part) for part in got] == [bytes, bytearray, list, int]

@@ -55,7 +55,7 @@ def test_the_limits_page_tells_the_values_of_the_code() -> None:
         (REPOSITORY / "docs" / "limits.md").read_text(),
         re.MULTILINE,
     )
-    # All others count one by one.
+    # All other units count one by one.
     units = {"GiB": 2.0**30, "MiB": 2.0**20, "KiB": 2.0**10, "ms": 1e-3}
     told = {
         (module, name): float(number.replace(",", "")) * units.get(unit, 1.0)

@@ -189,7 +189,8 @@ class SimulatedWorker:
         if self.is_dead or self.is_hung:
             return
         values = {o.uid: decode_value(o.value) for o in message.predecessors if o.value is not None}
-        (script, *inputs), _ = decode_call(message.arguments, values.__getitem__)
+        uids = [outcome.uid for outcome in message.predecessors]
+        (script, *inputs), _ = decode_call(message.arguments, values.__getitem__, uids)
         run = Run(message.attempt_id, message.uid, script, self, inputs)
         running = self.running[message.attempt_id] = Running(message, script, run)
         self.begun.add(message.attempt_id)

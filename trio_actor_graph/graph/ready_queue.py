@@ -33,11 +33,16 @@ class ReadyQueue(Generic[T]):
 
     def push(self, item: T, priority: int) -> None:
         """Put it behind those of its priority."""
-        self._bucket(priority)[item] = None
+        bucket = self._buckets.get(priority)
+        if bucket is None:
+            bucket = self._new_bucket(priority)
+        bucket[item] = None
 
     def push_first(self, item: T, priority: int) -> None:
         """Put it before those of its priority: for what had its turn already and was given back."""
-        bucket = self._bucket(priority)
+        bucket = self._buckets.get(priority)
+        if bucket is None:
+            bucket = self._new_bucket(priority)
         bucket[item] = None
         bucket.move_to_end(item, last=False)
 
@@ -77,9 +82,8 @@ class ReadyQueue(Generic[T]):
         for priority in reversed(self._priorities):
             yield from self._buckets[priority]
 
-    def _bucket(self, priority: int) -> OrderedDict[T, None]:
-        bucket = self._buckets.get(priority)
-        if bucket is None:
-            bucket = self._buckets[priority] = OrderedDict()
-            insort(self._priorities, priority)
+    def _new_bucket(self, priority: int) -> OrderedDict[T, None]:
+        bucket: OrderedDict[T, None] = OrderedDict()
+        self._buckets[priority] = bucket
+        insort(self._priorities, priority)
         return bucket

@@ -575,9 +575,8 @@ class Scheduler:
 
     def _add(self, task: TaskRecord) -> None:
         graph = task.graph
-        if task.uid in graph.tasks:
+        if graph.tasks.setdefault(task.uid, task) is not task:
             raise InternalError(f"two tasks of graph {graph.name!r} have the number {task.uid}")
-        graph.tasks[task.uid] = task
         graph.counts["waiting"] += 1
         graph.unfinished += 1
 
@@ -839,11 +838,11 @@ class Scheduler:
         if attempt is None:
             self.stale_reports += 1
             return None
-        attempt.worker.quiet_since = now
+        worker, task = attempt.worker, attempt.task
+        worker.quiet_since = now
+        worker.has_begun = True
+        worker.loop.failed_starts = worker.loop.losses_in_row = 0
         self._end_attempt(attempt, "reported its end")
-        attempt.worker.has_begun = True
-        attempt.worker.loop.failed_starts = attempt.worker.loop.losses_in_row = 0
-        task = attempt.task
         if task.attempt is not attempt:
             self.stale_reports += 1
             return None
@@ -852,11 +851,13 @@ class Scheduler:
 
     def _end_attempt(self, attempt: AttemptRecord, happening: str) -> None:
         worker = attempt.worker
-        self._leave_state(attempt)
+        if attempt.state != "assigned":
+            self._leave_state(attempt)
         attempt.state = next_attempt_state(attempt, happening)
         del self.attempts[attempt.attempt_id]
         del worker.held[attempt.attempt_id]
-        worker.suspects.pop(attempt.attempt_id, None)
+        if worker.suspects:
+            worker.suspects.pop(attempt.attempt_id, None)
         if worker.held:
             worker.backlog_seconds -= attempt.expected_seconds
         else:

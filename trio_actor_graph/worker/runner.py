@@ -126,8 +126,10 @@ class RunningAttempt:
         """The arguments, with results in the place of tasks."""
         if not self.message.arguments:
             return (), {}
-        by_uid = {outcome.uid: outcome for outcome in self.predecessors()}
-        return decode_call(self.message.arguments, lambda uid: by_uid[uid].result)
+        outcomes = {outcome.uid: outcome for outcome in self.predecessors()}
+        return decode_call(
+            self.message.arguments, lambda uid: outcomes[uid].result, tuple(outcomes)
+        )
 
     def seconds(self) -> float:
         """How long it has run, without the time it waited for other tasks."""
