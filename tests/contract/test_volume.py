@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from trio_actor_graph import current_task
+import pytest
+import trio
+
+from trio_actor_graph import TaskGraph, current_task
+from trio_actor_graph.graph.scheduler import Scheduler
 
 from .bodies import add, echo, echo_async
 from .conftest import Engine
@@ -90,3 +94,27 @@ async def test_tasks_born_by_thousands(engine: Engine) -> None:
         assert await reaper.result() == 2_000 * 1_999 // 2
         await graph.wait_finished()
         assert graph.counts()["succeeded"] == len(graph.tasks) == 5 + 5 * 2_000
+
+
+async def test_a_crowd_that_awaits_is_served_together(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first who waits has its task sent at once, and the others theirs in one go."""
+    settled: list[int] = []
+    settle = Scheduler.settle
+
+    def count_and_settle(self: Scheduler, now: float) -> None:
+        settled.append(sum(map(len, (loop.ready for loop in self.loops.values()))))
+        settle(self, now)
+
+    async with engine.graph("crowd", seconds=SECONDS) as graph:
+        await graph.create_task(echo, 0).result()
+        monkeypatch.setattr(Scheduler, "settle", count_and_settle)
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(create_and_await, graph, number)
+    assert [number for number in settled if number][:2] == [1, 49]
+
+
+async def create_and_await(graph: TaskGraph, number: int) -> None:
+    assert await graph.create_task(echo, number).result() == number

@@ -152,10 +152,12 @@ class Story:
     def checked(self, task: Handle, seconds: float | None) -> None:
         self.scheduler.on_attempt_checked(task.attempt_id, seconds, self.now)
 
-    def add_predecessor(self, task: Handle, waits_on: object) -> None:
+    def add_predecessor(
+        self, task: Handle, waits_on: object, asker: AttemptRecord | None = None
+    ) -> None:
         condition = as_condition(waits_on)
         assert condition is not None
-        self.scheduler.on_predecessor_added(task.record, condition)
+        self.scheduler.on_predecessor_added(task.record, condition, asker)
 
     def worker(self, index: int = 0, loop: str = "default") -> WorkerRecord:
         workers = self.scheduler.loops[loop].workers.values()
@@ -209,7 +211,7 @@ def text_of(command: do.Command) -> str:
             return f"graph {graph.name} stuck"
         case do.LoopFailed(loop):
             return f"loop {loop.name} failed"
-        case do.CheckTimeLimit(attempt):
+        case do.CheckAttempt(attempt):
             return f"check {attempt.task.spec.name}"
 
 

@@ -655,6 +655,10 @@ class World:
             case do.GraphStuck(graph, story):
                 assert "awaits" in story
                 self.model.cancel_graph(graph.uid)
+            case do.CheckAttempt(attempt):
+                begun = self.workers[attempt.worker.worker_id].begun
+                seconds = 1.0 if attempt.attempt_id in begun else None
+                self.scheduler.on_attempt_checked(attempt.attempt_id, seconds, self.now)
             case do.LoopFailed(loop):
                 assert loop.name in self.model.broken_loops
 

@@ -8,6 +8,7 @@ from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import completed, succeeded
 from trio_actor_graph.graph.placement import AHEAD_SECONDS
 from trio_actor_graph.graph.records import LoopSpec
+from trio_actor_graph.graph.scheduler import STOP_GRACE_SECONDS
 
 from .builder import RAISED, Story
 
@@ -90,7 +91,9 @@ def test_one_successor_travels_and_the_others_stay(story):
     assert s.settle() == ["start a on default.0", "start b on default.0"]
 
 
-@pytest.mark.parametrize("reason", ["unknown", "long", "other loop", "completed", "any", "limit"])
+@pytest.mark.parametrize(
+    "reason", ["unknown", "long", "other loop", "completed", "any", "limit", "time limit"]
+)
 def test_what_does_not_travel(story, reason: str):
     """Only what is known to be short, and waits in the same loop for nothing but success."""
     tasks_max = 5 if reason == "limit" else None
@@ -112,6 +115,8 @@ def test_what_does_not_travel(story, reason: str):
             s.create("b", succeeded(a) | succeeded(c, a))
         case "limit":
             s.create("b", inputs=[a])
+        case "time limit":
+            s.create("b", inputs=[a], timeout_seconds=1.0)
     if c is None:
         assert s.settle() == ["start a on default.0"]
     else:
@@ -209,6 +214,35 @@ def test_a_task_on_its_way_waits_for_nothing_more(story):
     with pytest.raises(GraphError, match=r"given to worker default/0, to run .* right after 'a'"):
         s.add_predecessor(b, c)
     assert s.settle() == []
+
+
+def test_a_task_in_the_same_worker_lets_a_follower_wait_for_more(story):
+    """It may be under way to that worker, which then gives it back, unbegun."""
+    s = story(LoopSpec("default", (2,)))
+    asker = s.running("asker", kind=1)
+    _, b = following(s)
+    c = s.create("c", kind=2)
+    s.add_predecessor(b, c, asker.attempt)
+    assert s.commands() == ["stop b"]
+    assert b.state == "waiting"
+    s.scheduler.on_follower_given_back(b.attempt_id)
+    assert (b.state, b.record.attempt) == ("waiting", None)
+    assert s.settle() == []
+
+
+def test_a_follower_is_not_killed_for_before_it_runs(story):
+    """What keeps its worker from answering is then something else, and innocent."""
+    s = story(ONE_SLOT)
+    _, b = following(s)
+    s.cancel(b)
+    assert s.commands() == ["stop b", "b cancelled"]
+    assert s.settle(STOP_GRACE_SECONDS) == []
+    assert s.settle(STOP_GRACE_SECONDS) == ["check b"]
+    s.checked(b, None)
+    assert s.settle(STOP_GRACE_SECONDS / 2) == []
+    assert s.settle(STOP_GRACE_SECONDS) == ["check b"]
+    s.checked(b, 0.1)
+    assert s.settle() == ["kill default.0"]
 
 
 def test_followers_of_a_lost_worker_wait_again(story):

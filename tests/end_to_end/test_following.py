@@ -468,6 +468,43 @@ async def test_a_task_inserts_work_ahead_of_its_successor(
     assert order == []
 
 
+async def test_what_is_under_way_is_given_back_when_it_arrives(tmp_path: Path) -> None:
+    """A task has let it wait for more before the worker had read of it; the next one is welcome."""
+    async with open_loaded_worker(tmp_path) as worker:
+        worker.send(run(1, insert_before, uid_of(3)))
+        await worker.expect(AttemptSucceeded, 1)
+        worker.send(run(2, wait_at_gate), follow(3, (2,), note, "too early"))
+        await worker.expect(FollowerReturned, 3)
+        again = msgspec.structs.replace(follow(5, (4,), add), uid=uid_of(3))
+        worker.send(run(4, wait_at_gate), again)
+        gate.opened.set()
+        await worker.expect(AttemptSucceeded, 5)
+    assert order == []
+
+
+async def test_who_is_released_is_told_by_what_was_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time limit that passes when the success is on its way already holds nobody up."""
+    begun: dict[int, Any] = {}
+    begin, report = AttemptRunner._begun, AttemptRunner._report
+
+    def note_begun(self: AttemptRunner, message: RunAttempt) -> Any:
+        begun[message.attempt_id] = begin(self, message)
+        return begun[message.attempt_id]
+
+    def report_and_stop(self: AttemptRunner, what: msgspec.Struct) -> None:
+        report(self, what)
+        if isinstance(what, AttemptSucceeded):
+            begun[what.attempt_id].is_stopped = True
+
+    monkeypatch.setattr(AttemptRunner, "_begun", note_begun)
+    monkeypatch.setattr(AttemptRunner, "_report", report_and_stop)
+    async with open_loaded_worker(tmp_path) as worker:
+        worker.send(run(1, add), follow(2, (1,), add))
+        await worker.expect(AttemptSucceeded, 2)
+
+
 async def test_only_what_is_parked_is_taken_back(tmp_path: Path) -> None:
     """What could begin at any moment is the coordinator's to refuse."""
     async with open_loaded_worker(tmp_path) as worker:

@@ -42,6 +42,7 @@ from trio_actor_graph.messages import (
 from trio_actor_graph.outcome import TaskOutcome
 from trio_actor_graph.payload import encode_value
 from trio_actor_graph.worker import main
+from trio_actor_graph.worker.reading import LinkReading
 from trio_actor_graph.worker.runner import AttemptRunner
 
 gate = Gate()
@@ -452,3 +453,28 @@ def count_answers(worker: Worker) -> Counter[int]:
         elif isinstance(message, AttemptsReturned):
             answers.update(message.attempt_ids)
     return answers
+
+
+class SilentLink:
+    """One that must not be read."""
+
+    def __init__(self) -> None:
+        self.reading = threading.Lock()
+
+    def read(self, *, waits: bool) -> None:
+        raise AssertionError("what is said to coroutine functions is trio's to hear")
+
+
+class BusyInTrio:
+    """A runner with a coroutine function that awaits something, which gave its slot back."""
+
+    def is_idle(self) -> bool:
+        return False
+
+
+async def test_the_thread_does_not_look_while_something_runs_in_trio() -> None:
+    """Also if that has begun since it read last; it is trio's turn then."""
+    reading: Any = LinkReading(SilentLink(), BusyInTrio())  # type: ignore[arg-type]
+    reading._is_threads_turn, reading._looked = True, float("-inf")
+    reading.look()
+    assert not reading._is_threads_turn

@@ -46,10 +46,10 @@ class StartWorker(msgspec.Struct, frozen=True, gc=False):
     worker: WorkerRecord
 
 
-class CheckTimeLimit(msgspec.Struct, frozen=True, gc=False):
+class CheckAttempt(msgspec.Struct, frozen=True, gc=False):
     """See how long the attempt has run, and tell by `on_attempt_checked`.
 
-    It may be overdue in a worker that cannot say so.
+    It may be overdue, or unbegun, in a worker that cannot say so.
     """
 
     attempt: AttemptRecord
@@ -104,7 +104,7 @@ Command: TypeAlias = (
     | StopAttempt
     | RecallAttempts
     | StartWorker
-    | CheckTimeLimit
+    | CheckAttempt
     | KillWorker
     | RetireWorker
     | TellAwaited

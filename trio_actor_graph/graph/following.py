@@ -6,7 +6,8 @@ succeeded, on their results, and nobody waits for a round trip. For everybody el
 their success is known. If one of them brings something else, it is told to stop, unbegun.
 
 Only what is known to be short travels, since a task that is on its way can wait for nothing more;
-and one successor of each task, since the others may find an idle worker.
+and one successor of each task, since the others may find an idle worker. A task with a time limit
+stays: if a worker cannot say what it runs, nobody could tell how far its limit has come.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def find_follower(attempt: AttemptRecord, first_id: int, durations: Durations) -
 def _may_travel(task: TaskRecord, worker: WorkerRecord) -> bool:
     return (
         task.returns is None
+        and task.spec.timeout_seconds is None
         and task.loop is worker.loop
         and not (task.losses or task.losses_beside or worker.suspects)
     )

@@ -17,19 +17,20 @@ T = TypeVar("T", bound=Hashable)
 
 
 class ReadyQueue(Generic[T]):
-    """Different items by priority; larger first."""
+    """Different items by priority; larger first. None is pushed while it is there."""
 
-    __slots__ = ("_buckets", "_priorities")
+    __slots__ = ("_buckets", "_length", "_priorities")
 
     def __init__(self) -> None:
         self._buckets: dict[int, OrderedDict[T, None]] = {}
         self._priorities: list[int] = []  # ascending, those with a non-empty bucket
+        self._length = 0
 
     def __bool__(self) -> bool:
         return bool(self._priorities)
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets.values()))
+        return self._length
 
     def push(self, item: T, priority: int) -> None:
         """Put it behind those of its priority."""
@@ -37,6 +38,7 @@ class ReadyQueue(Generic[T]):
         if bucket is None:
             bucket = self._new_bucket(priority)
         bucket[item] = None
+        self._length += 1
 
     def push_first(self, item: T, priority: int) -> None:
         """Put it before those of its priority: for what had its turn already and was given back."""
@@ -44,13 +46,14 @@ class ReadyQueue(Generic[T]):
         if bucket is None:
             bucket = self._new_bucket(priority)
         bucket[item] = None
+        self._length += 1
         bucket.move_to_end(item, last=False)
 
     def discard(self, item: T, priority: int) -> None:
         """Remove it, if it is there."""
         bucket = self._buckets.get(priority)
         if bucket is not None:
-            bucket.pop(item, None)
+            self._length -= bucket.pop(item, self) is None
             if not bucket:
                 del self._buckets[priority]
                 self._priorities.remove(priority)
@@ -72,6 +75,7 @@ class ReadyQueue(Generic[T]):
         priority = self._priorities[-1]
         bucket = self._buckets[priority]
         item, _ = bucket.popitem(last=False)
+        self._length -= 1
         if not bucket:
             self._priorities.pop()
             del self._buckets[priority]

@@ -228,6 +228,7 @@ class AttemptRecord:
         refusal: something wrong it asked for; it will fail with this when it ends.
         follows: the attempts in the same worker whose success it waits for there; see `following`.
         followers: the attempts that follow it; None for none.
+        is_perhaps_unbegun: it was told to stop when it followed others.
     """
 
     __slots__ = (
@@ -237,6 +238,7 @@ class AttemptRecord:
         "followers",
         "follows",
         "has_awaited",
+        "is_perhaps_unbegun",
         "refusal",
         "state",
         "task",
@@ -259,6 +261,7 @@ class AttemptRecord:
         self.state: AttemptState = "following" if follows else "assigned"
         self.follows = follows
         self.followers: list[AttemptRecord] | None = None
+        self.is_perhaps_unbegun = False
         self.awaits: dict[int, TaskRecord] | None = None
         self.told: TaskRecord | None = None
         self.has_awaited = False

@@ -164,8 +164,14 @@ class Scheduler:
         self._end(task, "refused")
         return task
 
-    def on_predecessor_added(self, task: TaskRecord, condition: AnyCondition) -> list[TaskRecord]:
+    def on_predecessor_added(
+        self, task: TaskRecord, condition: AnyCondition, asker: AttemptRecord | None = None
+    ) -> list[TaskRecord]:
         """Make a waiting task wait for `condition` as well.
+
+        Args:
+            asker: the attempt that asks for it. Its worker keeps from beginning the task, if that
+                has gone there to follow others: had they succeeded, this would have been heard.
 
         Returns:
             Those of its predecessors that it had not before.
@@ -180,15 +186,19 @@ class Scheduler:
                 f"too late to add a predecessor to {task.label}: {is_now}, and only "
                 "a task that still waits for its condition can wait for more"
             )
-        if task.attempt is not None:
-            others = ", ".join(followed.task.label for followed in task.attempt.follows)
+        following = task.attempt
+        if following is not None and (asker is None or asker.worker is not following.worker):
+            others = ", ".join(followed.task.label for followed in following.follows)
             raise GraphError(
                 f"too late to add a predecessor to {task.label}: it was given to worker "
-                f"{task.attempt.worker.name}, to run there right after {others}"
+                f"{following.worker.name}, to run there right after {others}"
             )
         predecessors = look_up(task, condition)
         if path := wait_path(task, *predecessors):
             raise CycleError(f"these tasks would wait on each other for ever: {path}")
+        if following is not None:
+            self._stop(following)
+            self._stop_followers(following)
         new = [each for each in predecessors if each not in task.predecessors]
         task.predecessors = {**task.predecessors, **predecessors}
         build_gates(task, condition, parent=with_one_more(task, task.gate))
@@ -342,9 +352,12 @@ class Scheduler:
         self._fail_or_retry(attempt, TimedOut(task.spec.timeout_seconds or 0.0), now)
 
     def on_attempt_checked(self, attempt_id: int, seconds: float | None, now: float) -> None:
-        """An attempt with a time limit was found to have run for so long, or not to run (None)."""
+        """An attempt was found to have run for so long, or not to run (None)."""
         attempt = self.attempts.get(attempt_id)
-        if attempt is None or not attempt.is_wanted:
+        if attempt is None:
+            return
+        if not attempt.is_wanted:
+            self._stop_late(attempt, is_running=seconds is not None, now=now)
             return
         task = attempt.task
         limit = (task.spec.timeout_seconds or 0.0) + _limit_slack(task)
@@ -774,6 +787,7 @@ class Scheduler:
             return
         task.attempt = None
         if task.state == "waiting":  # it followed others
+            assert blamed_for is None, "what has lost a worker does not travel"
             return
         if not begun:
             task.attempts -= 1
@@ -865,6 +879,7 @@ class Scheduler:
 
     def _stop(self, attempt: AttemptRecord) -> None:
         """Have an attempt stopped that no task points at any more."""
+        attempt.is_perhaps_unbegun = attempt.state == "following"
         self._leave_state(attempt)
         attempt.state = next_attempt_state(attempt, "asked to stop")
         attempt.task.attempt = None
@@ -906,8 +921,25 @@ class Scheduler:
             if late is not None and when > now:
                 break
             heapq.heappop(self._stop_deadlines)
-            if late is not None:
+            if late is None:
+                continue
+            if late.is_perhaps_unbegun:
+                self._commands.append(do.CheckAttempt(late))
+            else:
                 self._kill(late.worker)
+
+    def _stop_late(self, attempt: AttemptRecord, *, is_running: bool, now: float) -> None:
+        """An attempt was told to stop when it followed others, and its worker has not answered.
+
+        If it runs there is no other way than to end its worker. If not, the worker runs something
+        else that keeps it from answering, and is not to be ended for that.
+        """
+        if not attempt.is_perhaps_unbegun:
+            return  # a check of its time limit, from before
+        if is_running:
+            self._kill(attempt.worker)
+        else:
+            heapq.heappush(self._stop_deadlines, (now + STOP_GRACE_SECONDS, attempt.attempt_id))
 
     def _kill(self, worker: WorkerRecord) -> None:
         if not worker.is_stopping:
@@ -929,7 +961,7 @@ class Scheduler:
                 break
             heapq.heappop(self._limit_checks)
             if attempt is not None:
-                self._commands.append(do.CheckTimeLimit(attempt))
+                self._commands.append(do.CheckAttempt(attempt))
 
     def _suspend(self, attempt: AttemptRecord) -> None:
         attempt.state = next_attempt_state(attempt, "awaits a task")

@@ -7,11 +7,17 @@ what becomes of its task is decided there.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from trio_actor_graph.graph.states import TERMINAL
 from trio_actor_graph.messages import RunAttempt
 from trio_actor_graph.outcome import TaskOutcome
+
+REFUSED_MAX: Final = 1_000
+"""How many tasks are remembered that are to wait for more than their attempts, which may be under
+way, know of: as many as a worker holds ahead."""
 
 
 class _Parked:
@@ -56,6 +62,7 @@ class Followers:
         self._parked: dict[int, _Parked] = {}
         self._id_by_uid: dict[int, int] = {}
         self._followed: dict[int, _Followed] = {}
+        self._refused: dict[int, None] = {}  # the uids of tasks that are to wait for more
 
     def __contains__(self, attempt_id: int) -> bool:
         return attempt_id in self._parked
@@ -106,11 +113,22 @@ class Followers:
         return True
 
     def take(self, uid: int) -> int | None:
-        """Forget the parked attempt of a task, and tell which it was."""
+        """Forget the parked attempt of a task, and tell which it was.
+
+        If there is none, one may be under way, and is not to be parked when it arrives.
+        """
         attempt_id = self._id_by_uid.get(uid)
         if attempt_id is not None:
             self.drop(attempt_id)
+        else:
+            self._refused[uid] = None
+            if len(self._refused) > REFUSED_MAX:
+                del self._refused[next(iter(self._refused))]
         return attempt_id
+
+    def is_refused(self, uid: int) -> bool:
+        """Whether a task's attempt that arrives is not to be parked; this is true once."""
+        return self._refused.pop(uid, self) is None
 
     def forget(self, attempt_id: int) -> None:
         """An attempt is not going to succeed here: nothing releases its followers any more."""

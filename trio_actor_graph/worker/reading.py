@@ -131,7 +131,7 @@ class LinkReading:
         if self.is_thread_waiting:  # another thread, that was started while the first came home
             return False
         with self._link.reading:
-            if self._is_over:
+            if self._is_over or self.is_thread_waiting:
                 return False
             self._set_turn(self._taker.is_idle())  # then nothing begins in trio, unless it reads
             if not self._is_threads_turn:
@@ -153,9 +153,15 @@ class LinkReading:
             if self._link.reading.acquire(blocking=False):  # else somebody else reads just now
                 try:
                     if self._is_threads_turn and not self._is_over:
-                        self._read(waits=False, is_trio=False)
+                        self._look()
                 finally:
                     self._link.reading.release()
+
+    def _look(self) -> None:
+        """Read, unless something runs in trio: what is said to that is trio's to hear."""
+        self._set_turn(self._taker.is_idle())
+        if self._is_threads_turn:
+            self._read(waits=False, is_trio=False)
 
     # ---- in either, with the lock -----------------------------------------------------------
 

@@ -553,8 +553,9 @@ class AttemptRunner:
         attempt_id = running.message.attempt_id
         del self._running[attempt_id]
         running.forget_results()
+        is_wanted = not running.is_stopped  # asked before: see `_check_time_limit`
         self._report(report)
-        if not isinstance(report, AttemptSucceeded) or running.is_stopped:
+        if not isinstance(report, AttemptSucceeded) or not is_wanted:
             self._slots.ended(attempt_id)
         elif self._slots.succeeded(running.message, report.value) > 1:
             self._token.run_sync_soon(self._begin_all, idempotent=True)  # this thread begins one
@@ -603,8 +604,10 @@ class AttemptRunner:
         if running.loaded is NOT_LOADED:  # looked at by the coordinator, should that never end
             return
         if running.seconds() > limit:
-            running.is_stopped = True
+            # In this order, since `_end` has it the other way round: if that takes it for wanted
+            # still, its success is reported ahead of this.
             self._report(AttemptOverdue(running.message.attempt_id))
+            running.is_stopped = True
             self.flush()
 
     # ---- reports ----------------------------------------------------------------------------

@@ -55,6 +55,8 @@ class Slots:
                 self._arrivals += 1
                 if not attempt.follows:
                     self._put(attempt, self._arrivals, 0)
+                elif self._followers.is_refused(attempt.uid):
+                    refused.append(attempt.attempt_id)
                 elif all(map(self._is_waiting, attempt.follows)):
                     self._followers.park(attempt)
                 else:
@@ -83,7 +85,11 @@ class Slots:
                 self._followers.forget(attempt_id)
 
     def take_parked(self, uid: int) -> int | None:
-        """Remove the attempt of a task that follows others and has not been released."""
+        """Remove the attempt of a task that follows others, or keep one from being taken in.
+
+        Returns:
+            It, if it was here.
+        """
         with self._lock:
             return self._followers.take(uid)
 
