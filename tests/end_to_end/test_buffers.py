@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from trio_actor_graph import payload
-from trio_actor_graph.buffers import keeping, pool, segment, windows
+from trio_actor_graph.buffers import keeping, layout, pool, segment, windows
 from trio_actor_graph.buffers.handing_over import (
     SegmentReceiver,
     SegmentSender,
@@ -398,6 +398,35 @@ def test_without_memory_or_descriptors_values_stay_in_their_bytes(
     monkeypatch.setattr(payload, "PAYLOAD_BYTES_MAX", MIN)
     with pytest.raises(PayloadError, match="limit"):
         encode_value(array(1), "x", pool=own)
+
+
+def test_arguments_that_stay_in_their_bytes_or_come_back_to_them_are_arguments(
+    own: SegmentPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No form is taken for another: without descriptors to keep it, and without memory."""
+
+    def fail(*args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def check(data: bytes, first: int) -> None:
+        assert data[0] == first
+        (array_1, number), kwargs = payload.decode_call(data, lambda uid: uid, ())
+        assert (array_1 == 1).all()
+        assert (number, kwargs) == (7, {"k": b"b" * MIN})
+
+    def encode() -> bytes:
+        return encode_call((array(1), 7), {"k": b"b" * MIN}, "f", None, own)[0]
+
+    forms = (payload._PICKLE, payload._TASKS_MARK, segment.REFERENCE_MARK[0], layout.MARK)
+    assert len(set(forms)) == len(forms)
+    monkeypatch.setattr(keeping, "descriptors_max", lambda: 0)
+    data, kept = take_over(encode(), own.take)
+    assert kept is None
+    check(data, layout.MARK)
+    monkeypatch.setattr(os, "memfd_create", fail)
+    own.trim()
+    own.trim()
+    check(encode(), layout.MARK)
 
 
 def test_a_file_size_limit_is_no_signal(own: SegmentPool) -> None:

@@ -1,10 +1,11 @@
 """Large values in shared memory: written once by who has them, mapped by whoever needs them.
 
-An encoded value is bytes, and its first byte says which of three forms it has:
+An encoded value is bytes, and its first byte says which form it has:
 
     0x80   a pickle, as it is
-    0x01   a *layout*: a pickle and beside it the buffers that were left out of it (`layout`)
-    0x02   a *reference* to a segment of shared memory in which such a layout stands (`segment`)
+    0x01   arguments that are nothing but tasks (`payload`)
+    0x02   a *reference* to a segment of shared memory in which a layout stands (`segment`)
+    0x03   a *layout*: a pickle and beside it the buffers that were left out of it (`layout`)
 
 **Whose a segment is.** It is a file without a name (memfd), so the kernel frees it with the last
 descriptor and the last mapping, whatever ends the processes that had them: nothing can be left

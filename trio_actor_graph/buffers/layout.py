@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-MARK: Final = 0x01
+MARK: Final = 0x03
+"""With what every layout begins, and no other encoded value."""
 
 IDENTITY: Final = struct.Struct("=Q")
 IDENTITY_AT: Final = 8
