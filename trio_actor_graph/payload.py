@@ -178,11 +178,8 @@ def encode_value(
     Raises:
         PayloadError: something in it cannot be pickled; the message says what and where.
     """
-    is_large = isinstance(value, bytes) and len(value) >= SHARED_BYTES_MIN
-    if type(value) in _PLAIN and not is_large:
-        data = pickle.dumps(value, protocol=5)
-        if len(data) < SHARED_BYTES_MIN:
-            return data
+    if (plain := encode_plain_value(value)) is not None:
+        return plain
     large: list[pickle.PickleBuffer] | None = None if pool is None else []
     try:
         data = _dumps(value if pool is None else _whole(value), None, function_ids, large)
@@ -192,13 +189,26 @@ def encode_value(
     return _place(data, large, pool, "", what)
 
 
+def encode_plain_value(value: object) -> bytes | None:
+    """Encode what has no parts, and always can be; None for others, and for large ones."""
+    is_large = isinstance(value, bytes) and len(value) >= SHARED_BYTES_MIN
+    if type(value) in _PLAIN and not is_large:
+        data = pickle.dumps(value, protocol=5)
+        if len(data) < SHARED_BYTES_MIN:
+            return data
+    return None
+
+
 def decode_value(data: bytes) -> Any:
     """The value that `encode_value` was given; its type is the task's business, hence `Any`."""
     return pickle.loads(data) if data[0] == _PICKLE else windows.loads(data)
 
 
-def decode_result(data: bytes, label: str) -> Any:
+def decode_result(data: bytes, label: object) -> Any:
     """The value that a task has returned, for somebody who asks for it.
+
+    Args:
+        label: names the task in the error, as text.
 
     Raises:
         PayloadError: it cannot be decoded in this process, whatever that raises.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_actor_graph.calls import Call, Options, WaitsOn
 from trio_actor_graph.errors import GraphError, ResultReleased, TrioActorGraphError
@@ -42,6 +42,7 @@ class PredecessorOutcome:
 
     def __init__(self, outcome: TaskOutcome):
         self._outcome = outcome
+        self._decoded: Any = _UNDECODED
         self.uid: int = outcome.uid
         self.name: str = outcome.name
         self.state: TaskState = outcome.state
@@ -53,16 +54,12 @@ class PredecessorOutcome:
         Raises:
             ResultReleased: its graph has not kept it.
         """
-        if self._outcome.is_released:
-            raise ResultReleased(f"the result of task {self.name!r} ({self.uid}) has been released")
-        if self._outcome.value is None:
-            return None
-        try:
-            return self._decoded
-        except AttributeError:
-            label = f"task {self.name!r} ({self.uid})"
-            self._decoded: Any = decode_result(self._outcome.value, label)
-            return self._decoded
+        if self._decoded is _UNDECODED:
+            if self._outcome.is_released:
+                raise ResultReleased(f"the result of {self} has been released")
+            value = self._outcome.value
+            self._decoded = None if value is None else decode_result(value, self)
+        return self._decoded
 
     @property
     def error(self) -> TrioActorGraphError | None:
@@ -71,8 +68,14 @@ class PredecessorOutcome:
             return None
         return outcome_error(self._outcome)
 
+    def __str__(self) -> str:
+        return f"task {self.name!r} ({self.uid})"
+
     def __repr__(self) -> str:
         return f"<PredecessorOutcome {self.name!r} {self.uid} {self.state}>"
+
+
+_UNDECODED: Final = object()
 
 
 class CurrentTask(TaskReference, TaskCreator):

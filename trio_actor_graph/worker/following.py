@@ -128,7 +128,7 @@ class Followers:
 
     def is_refused(self, uid: int) -> bool:
         """Whether a task's attempt that arrives is not to be parked; this is true once."""
-        return self._refused.pop(uid, self) is None
+        return bool(self._refused) and self._refused.pop(uid, self) is None
 
     def forget(self, attempt_id: int) -> None:
         """An attempt is not going to succeed here: nothing releases its followers any more."""

@@ -56,7 +56,12 @@ from trio_actor_graph.messages import (
     RunAttempt,
 )
 from trio_actor_graph.outcome import TaskOutcome, describe_exception
-from trio_actor_graph.payload import decode_call, encode_call, encode_value
+from trio_actor_graph.payload import (
+    decode_call,
+    encode_call,
+    encode_plain_value,
+    encode_value,
+)
 from trio_actor_graph.retries import encoded_retry_on
 from trio_actor_graph.task import Task
 from trio_actor_graph.worker.awaiting import Awaiting, Waits
@@ -569,8 +574,10 @@ class AttemptRunner:
         loaded.mean_seconds = running_mean(loaded.mean_seconds, seconds)
         if value is None:
             return AttemptSucceeded(attempt_id, _NONE, seconds)
-        name = f"the result of task {running.message.name!r}"
-        encoded = encode_value(value, name, pool=self._pool)
+        encoded = encode_plain_value(value)
+        if encoded is None:
+            name = f"the result of task {running.message.name!r}"
+            encoded = encode_value(value, name, pool=self._pool)
         return AttemptSucceeded(attempt_id, encoded, seconds)
 
     def _failed(
