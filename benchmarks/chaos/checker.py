@@ -105,6 +105,25 @@ class Facts:
         deaf = min(self._deaf_since(worker), worker.lost - UNTOLD_SECONDS)
         return attempt.ended >= deaf - UNTOLD_SECONDS
 
+    def followed(self, attempt: Attempt) -> set[tuple[str, int]]:
+        """Key and attempt of what it may have followed in its worker, which was lost with both.
+
+        A short task may run right after what it waits for, on its result, before anybody is told.
+        If the worker is lost then, neither counts; so only what does not count itself may have
+        been given what does not.
+        """
+        last = self.history.tasks[attempt.key].last
+        counts = last is not None and last.result is not None
+        counts = counts and last.result["attempt"] == attempt.attempt
+        if counts or not (self.is_lost(attempt) or self.may_be_untold(attempt)):
+            return set()
+        return {
+            (other.key, other.attempt)
+            for other in self.by_process[attempt.pid]
+            if other.how == "ok" and self.may_be_untold(other)
+            if other.ended is not None and other.ended <= attempt.began
+        }
+
     def _deaf_since(self, worker: WorkerHistory) -> float:
         """Since when a worker was cut off, stopped, or held up by one of its tasks."""
         times = [t for t, _ in worker.signals]
@@ -298,7 +317,7 @@ def _inputs_are_the_results(facts: Facts) -> Iterator[Violation]:
     results = [task.last.result for task in facts.accepted if task.last is not None]
     known = {(result["key"], result["attempt"]) for result in results if result is not None}
     for attempt in facts.history.attempts():
-        for key, given in set(attempt.inputs) - known:
+        for key, given in set(attempt.inputs) - known - facts.followed(attempt):
             text = f"attempt {attempt.attempt} was given {key} of attempt {given}"
             yield _unexpected(attempt.key, "inputs are the results", text)
 
@@ -425,9 +444,16 @@ def _conditions_held(facts: Facts) -> Iterator[Violation]:
     """A task began only after what it waits for could have ended as it did."""
     for task in facts.accepted:
         for attempt in task.attempts:
+            followed = {key for key, _ in facts.followed(attempt)}
 
-            def has(key: str, outcome: str, began: float = attempt.began) -> bool:
-                return _has_ended(facts, key, outcome) and facts.not_before(key) <= began
+            def has(
+                key: str,
+                outcome: str,
+                began: float = attempt.began,
+                followed: set[str] = followed,
+            ) -> bool:
+                ended = _has_ended(facts, key, outcome) and facts.not_before(key) <= began
+                return ended or key in followed
 
             if not _can_run(task, has):
                 text = f"attempt {attempt.attempt} began before its condition held"
@@ -449,8 +475,11 @@ def _has_ended(facts: Facts, key: str, outcome: str) -> bool:
 
 def _predecessors_are_told_right(facts: Facts) -> Iterator[Violation]:
     for attempt in facts.history.attempts():
+        followed = {key for key, _ in facts.followed(attempt)}
         for name, state in attempt.seen:
             task = facts.history.tasks.get(name)
+            if state == "succeeded" and name in followed:
+                continue
             if state in TERMINAL and task is not None and task.state and task.state != state:
                 text = f"attempt {attempt.attempt} was told {name} {state}, not {task.state}"
                 yield _unexpected(attempt.key, "predecessors are told right", text)

@@ -440,6 +440,41 @@ def test_an_input_must_be_the_result(story: Story) -> None:
     assert story.complaints() == [("unexpected", "inputs are the results", "b")]
 
 
+def follow_and_lose(story: Story, ends: bool) -> None:
+    """`b` begins on the result of an attempt of `a`, and at once their worker is lost."""
+    story.accept("a")
+    story.accept("b", inputs=("a",))
+    story.begin("a", 1)
+    story.end("a", 1)
+    story.begin("b", 2, inputs=[("a", 1)])
+    if ends:
+        story.end("b", 2)
+    story.kill()
+    for number, event in enumerate(reversed(story.events[-4 - ends :])):
+        event["t"] = story.events[-1]["t"] - number / 100
+    story.begin("a", 3, number=2, pid=OTHER_WORKER)
+    story.end("a", 3, pid=OTHER_WORKER)
+    story.succeed("a", 3, pid=OTHER_WORKER)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_was_lost_may_have_followed_what_was_lost(story: Story, ends: bool) -> None:
+    """Both in one worker: neither was told of, and neither counts."""
+    follow_and_lose(story, ends)
+    story.begin("b", 4, number=2, pid=OTHER_WORKER, inputs=[("a", 3)])
+    story.end("b", 4, pid=OTHER_WORKER)
+    story.succeed("b", 4, pid=OTHER_WORKER, values=(value_of("a"),))
+    assert story.complaints() == []
+
+
+def test_what_counts_follows_only_what_counts(story: Story) -> None:
+    """The result of an attempt that was lost is good for nobody whose own result is kept."""
+    follow_and_lose(story, ends=True)
+    story.succeed("b", 2, values=(value_of("a"),))
+    rules = {rule for _, rule, _ in story.complaints()}
+    assert {"inputs are the results", "conditions held"} <= rules
+
+
 @pytest.mark.parametrize("error", ["TaskFailed", "TaskTimeout", "WorkerLost", "GraphError"])
 def test_a_failure_needs_a_reason(story: Story, error: str) -> None:
     """A task whose attempt went well does not fail."""
