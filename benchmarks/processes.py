@@ -33,6 +33,9 @@ QUIET = {
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "PARSL_TRACKING": "false",
+    # As Python comes: everybody's bytecode is there from the second run on, also if ours is not to
+    # be written.
+    "PYTHONDONTWRITEBYTECODE": "",
     "PYTHONPATH": str(REPOSITORY),
 }
 
