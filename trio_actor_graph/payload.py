@@ -15,6 +15,13 @@ all. That takes 1.5 us and 0.8 us instead of 4.6, and as much less at the other 
 Large values, if they may, go into shared memory, and what is left is a reference: see `buffers`.
 Buffers, as those of numpy's arrays, are left out of the pickle then, and come back read-only.
 
+An encoded value begins with a byte that tells its form:
+
+    0x80  a pickle; of a call: (args,), (args, kwargs), or (args, None, where which input goes)
+    0x01  a call with nothing but tasks: a byte for each argument, which input it is
+    0x02  a reference to shared memory
+    0x03  what would stand in shared memory, if there had been room
+
 Pickle is only ever read from one's own workers, over the private link.
 """
 

@@ -95,7 +95,7 @@ def test_the_order_is_by_priority_and_then_by_arrival(seed: int) -> None:
                 assert begun.attempt_id == expected_id
                 del held[expected_id]
                 followers = follows.pop(expected_id, [])
-                assert slots.succeeded(begun, b"") == len(followers)
+                assert slots.release_followers(begun, b"") == len(followers)
                 for follower in reversed(followers):
                     released += 1
                     held[follower.attempt_id] = follower

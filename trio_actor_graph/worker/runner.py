@@ -510,15 +510,19 @@ class AttemptRunner:
         return self._go_on_with(self._slots.pass_on(attempt_id))
 
     def _go_on_with(self, message: RunAttempt | None) -> RunningAttempt | None:
-        """Find what is to run in this thread, beginning with the attempt that has its slot."""
+        """Find what is to run in this thread, beginning with the attempt that has its slot.
+
+        A coroutine function is handed to trio, and its slot with it; the thread then looks for
+        another slot, and whatever it does from there may happen while that function runs.
+        """
         while True:
             while message is not None:
-                following = self._begun(message)
-                if not following.loaded.is_async:
-                    self._flush_before(following)
-                    return following
+                next_one = self._begun(message)
+                if not next_one.loaded.is_async:
+                    self._flush_before(next_one)
+                    return next_one
                 self._slots.unmark(message.attempt_id)
-                self._token.run_sync_soon(self._start, following)
+                self._token.run_sync_soon(self._start, next_one)
                 message = self._slots.begin()
             self.flush()
             if not self._wait_in_link():
@@ -561,8 +565,8 @@ class AttemptRunner:
         is_wanted = not running.is_stopped  # asked before: see `_check_time_limit`
         self._report(report)
         if not isinstance(report, AttemptSucceeded) or not is_wanted:
-            self._slots.ended(attempt_id)
-        elif self._slots.succeeded(running.message, report.value) > 1:
+            self._slots.keep_followers(attempt_id)
+        elif self._slots.release_followers(running.message, report.value) > 1:
             self._token.run_sync_soon(self._begin_all, idempotent=True)  # this thread begins one
 
     def _succeeded(self, running: RunningAttempt, value: object) -> msgspec.Struct:
@@ -626,12 +630,12 @@ class AttemptRunner:
         self._report(report)
         self._flush_soon()
 
-    def _flush_before(self, following: RunningAttempt) -> None:
+    def _flush_before(self, next_one: RunningAttempt) -> None:
         """Send before beginning what may take long, or when reports have waited long enough."""
-        mean = following.loaded.mean_seconds
+        mean = next_one.loaded.mean_seconds
         is_short = mean is not None and mean < SHORT_SECONDS
         if not is_short or perf_counter() - self._flushed > FLUSH_SECONDS:
-            self._slots.unmark(following.message.attempt_id)
+            self._slots.unmark(next_one.message.attempt_id)
             self.flush()
             self._wait_for_room()
 

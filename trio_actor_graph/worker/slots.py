@@ -63,14 +63,15 @@ class Slots:
                     refused.append(attempt.attempt_id)
         return tuple(refused)
 
-    def succeeded(self, attempt: RunAttempt, value: bytes) -> int:
+    def release_followers(self, attempt: RunAttempt, value: bytes) -> int:
         """Release those that waited for nothing more than the success of this attempt.
 
         Returns:
             How many those were.
         """
-        if not self._followers.is_followed(attempt.attempt_id):  # would be known since before it
-            return 0  # began, so it can be asked without the lock
+        # Asked without the lock: who follows an attempt is known from before it began.
+        if not self._followers.is_followed(attempt.attempt_id):
+            return 0
         with self._lock:
             place, released = self._followers.release(attempt, value)
             for follower in reversed(released):
@@ -78,7 +79,7 @@ class Slots:
                 self._put(follower, place, -self._released)
         return len(released)
 
-    def ended(self, attempt_id: int) -> None:
+    def keep_followers(self, attempt_id: int) -> None:
         """An attempt has ended in another way: those that follow it stay where they are."""
         if self._followers.is_followed(attempt_id):
             with self._lock:
