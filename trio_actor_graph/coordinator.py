@@ -22,7 +22,7 @@ import trio
 from trio_actor_graph import messages as msg
 from trio_actor_graph.buffers.keeping import Segment, take_over
 from trio_actor_graph.buffers.pool import SPARE_SECONDS, SegmentPool, open_pool
-from trio_actor_graph.buffers.segment import REFERENCE_MARK, SegmentGone
+from trio_actor_graph.buffers.segment import SegmentGone, is_reference
 from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
 from trio_actor_graph.checks import is_integer, is_text
 from trio_actor_graph.engine.api import Engine, EngineOwner
@@ -250,7 +250,7 @@ class Coordinator:
         segment = None
         if call.args or call.kwargs:
             arguments, inputs, embedded = functions.encode_call(call, spec.name, self._pool)
-            if arguments[:1] == REFERENCE_MARK:
+            if is_reference(arguments):
                 arguments, segment = self._take_over(None, arguments)
             task_call = TaskCall(entry, arguments, retry_on, embedded)
         else:
@@ -408,7 +408,7 @@ class Coordinator:
             _require(False, message)
         attempt = self._attempt(worker_id, attempt_id)
         segment = None
-        if value[:1] == REFERENCE_MARK:
+        if is_reference(value):
             try:
                 value, segment = self._take_over(worker_id, value)
             except OSError as error:
@@ -442,7 +442,7 @@ class Coordinator:
     def _create_for_attempt(self, worker_id: int, message: msg.CreateTask) -> None:
         attempt = self._attempt(worker_id, message.attempt_id)
         arguments, segment, refusal = message.arguments, None, ""
-        if arguments[:1] == REFERENCE_MARK:
+        if is_reference(arguments):
             try:
                 arguments, segment = self._take_over(worker_id, arguments)
             except OSError as error:
@@ -625,7 +625,7 @@ class Coordinator:
         deadline = scheduler.next_deadline()
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
-        for graph in tuple(self._draining) if self._draining else ():
+        for graph in tuple(self._draining):
             if not self._has_attempts(graph):
                 self._draining.pop(graph).set()
 

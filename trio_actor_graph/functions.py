@@ -40,7 +40,7 @@ from trio_actor_graph.errors import GraphError, InternalError, PayloadError
 from trio_actor_graph.graph.records import TaskSpec
 from trio_actor_graph.loops import DEFAULT_LOOP, WorkerLoop
 from trio_actor_graph.messages import DefineFunction
-from trio_actor_graph.payload import decode_value, encode_call, encode_plain, encode_value
+from trio_actor_graph.payload import decode_value, encode_any_call, encode_plain, encode_value
 from trio_actor_graph.worker.functions import LoadedFunction
 
 _BY_NAME: Final = {"PROTO", "FRAME", "SHORT_BINUNICODE", "BINUNICODE", "MEMOIZE", "STACK_GLOBAL"}
@@ -192,19 +192,18 @@ class FunctionTable:
     def encode_call(
         self, call: Call, task_name: str, pool: SegmentPool | None
     ) -> tuple[bytes, tuple[int, ...], tuple[FunctionEntry, ...]]:
-        """Encode the arguments of a call, as `payload.encode_call` does.
+        """Encode the arguments of a call that has some, as `payload.encode_call` does.
 
         Returns:
             The bytes, the uids of the tasks inside, and the functions inside.
         """
-        if not call.args and not call.kwargs:
-            return b"", (), ()
         if not call.kwargs and (encoded := encode_plain(call.args)) is not None:
             data, inputs = encoded
             return data, inputs, ()
         noted: dict[FunctionEntry, None] = {}
         what = f"task {task_name!r}"
-        data, inputs = encode_call(call.args, call.kwargs, what, partial(self._note, noted), pool)
+        ids = partial(self._note, noted)
+        data, inputs = encode_any_call(call.args, call.kwargs, what, ids, pool)
         return data, inputs, self._nameable(noted) if noted else ()
 
     def _note(self, noted: dict[FunctionEntry, None], function: object) -> tuple[int, int] | None:

@@ -50,8 +50,8 @@ _PICKLE: Final = 0x80  # with which every pickle begins
 _SEARCH_DEPTH_MAX: Final = 8
 
 
-_PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
-"""What has no parts and can always be pickled."""
+_PLAIN: Final = frozenset({type(None), bool, int, float})
+"""What has no parts and can always be pickled; as can str and bytes, which may be large."""
 
 
 class _Tasks(threading.local):
@@ -97,6 +97,17 @@ def encode_call(
             return b"", ()
         if (encoded := encode_plain(args)) is not None:
             return encoded
+    return encode_any_call(args, kwargs, what, function_ids, pool)
+
+
+def encode_any_call(
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    what: str,
+    function_ids: FunctionIds | None = None,
+    pool: SegmentPool | None = None,
+) -> tuple[bytes, tuple[int, ...]]:
+    """`encode_call` for one that `encode_plain` has refused, or was not asked about."""
     noted: list[int] = []
     outer, _tasks.noted = _tasks.noted, noted  # a __reduce__ may come here once more
     large: list[pickle.PickleBuffer] | None = None if pool is None else []
@@ -147,7 +158,7 @@ def encode_plain(args: tuple[object, ...]) -> tuple[bytes, tuple[int, ...]] | No
     """Encode arguments that are plain values and tasks; None if there are others, or large ones."""
     tasks: list[tuple[int, int]] = []  # where one stands, and its uid
     for at, value in enumerate(args):
-        if type(value) not in _PLAIN:
+        if not _is_plain(value):
             if not isinstance(value, DataEdge):
                 return None
             tasks.append((at, value.uid))
@@ -198,12 +209,18 @@ def encode_value(
 
 def encode_plain_value(value: object) -> bytes | None:
     """Encode what has no parts, and always can be; None for others, and for large ones."""
-    is_large = isinstance(value, bytes) and len(value) >= SHARED_BYTES_MIN
-    if type(value) in _PLAIN and not is_large:
+    if _is_plain(value):
         data = pickle.dumps(value, protocol=5)
         if len(data) < SHARED_BYTES_MIN:
             return data
     return None
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it has no parts, and does not show at once that it is large: that costs a copy."""
+    if isinstance(value, (str, bytes)):
+        return type(value) in (str, bytes) and len(value) < SHARED_BYTES_MIN
+    return type(value) in _PLAIN
 
 
 def decode_value(data: bytes) -> Any:

@@ -69,9 +69,7 @@ def decode_reference(encoded: bytes) -> Reference:
 
 def encoded_size(encoded: bytes) -> int:
     """How much memory an encoded value takes, wherever it is."""
-    if encoded[:1] != REFERENCE_MARK:
-        return len(encoded)
-    return decode_reference(encoded).size
+    return decode_reference(encoded).size if is_reference(encoded) else len(encoded)
 
 
 def open_segment(path: str, identity: int) -> int:

@@ -42,12 +42,8 @@ class ReadyQueue(Generic[T]):
 
     def push_first(self, item: T, priority: int) -> None:
         """Put it before those of its priority: for what had its turn already and was given back."""
-        bucket = self._buckets.get(priority)
-        if bucket is None:
-            bucket = self._new_bucket(priority)
-        bucket[item] = None
-        self._length += 1
-        bucket.move_to_end(item, last=False)
+        self.push(item, priority)
+        self._buckets[priority].move_to_end(item, last=False)
 
     def discard(self, item: T, priority: int) -> None:
         """Remove it, if it is there."""
