@@ -6,12 +6,9 @@ values are opened with `keep_results="needed"`, as the guide advises; the others
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -31,7 +28,7 @@ from benchmarks.bodies import (
     total_of,
     uneven_iterations,
 )
-from benchmarks.protocol import Answer, answer, first_result, took
+from benchmarks.protocol import Answer, answer, first_result, resident_bytes, took
 from trio_actor_graph import Coordinator, TaskGraph, WorkerLoop, open_coordinator
 
 
@@ -200,11 +197,6 @@ def create_waiting(graph: TaskGraph, tasks: int, first: Any, keeps_handles: bool
     for _ in range(tasks):
         graph.create_task(no_op, waits_on=first)
     return []
-
-
-def resident_bytes() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def start(began: float) -> Answer:

@@ -8,9 +8,12 @@ each workload are in `workloads`. Whatever else gets printed before that line is
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -33,3 +36,9 @@ def first_result(began: float) -> Answer:
     The monotonic clock is one for the whole machine, so the runner's reading can be passed on.
     """
     return {"first": monotonic() - began}
+
+
+def resident_bytes() -> int:
+    """The memory this process has now, after a collection of garbage (Linux)."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

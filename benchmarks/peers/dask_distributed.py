@@ -14,8 +14,6 @@ than one by one. `pure=False`, because equal calls would be one task otherwise.
 
 from __future__ import annotations
 
-import gc
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +37,7 @@ from benchmarks.bodies import (
     total_of,
     uneven_iterations,
 )
-from benchmarks.protocol import Answer, answer, first_result, took
+from benchmarks.protocol import Answer, answer, first_result, resident_bytes, took
 
 
 def node(depth: int) -> int:
@@ -170,11 +168,6 @@ def memory(client: Client, tasks: int, keeps_handles: bool) -> Answer:
 
 def count_tasks(dask_scheduler: Any) -> int:
     return len(dask_scheduler.tasks)
-
-
-def resident_bytes() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def start(client: Client, began: float) -> Answer:

@@ -14,8 +14,6 @@ read from shared memory without a copy.
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +24,7 @@ import ray
 
 from benchmarks import bodies
 from benchmarks.bodies import is_total, meeting_point, pairs, uneven_iterations
-from benchmarks.protocol import Answer, answer, first_result, took
+from benchmarks.protocol import Answer, answer, first_result, resident_bytes, took
 
 no_op = ray.remote(bodies.no_op)
 increment = ray.remote(bodies.increment)
@@ -171,11 +169,6 @@ def memory(tasks: int, keeps_handles: bool) -> Answer:
     opened.touch()
     ray.get(handles)
     return answer
-
-
-def resident_bytes() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def start(began: float) -> Answer:

@@ -1,11 +1,8 @@
 """Large values in shared memory: written once by who has them, mapped by whoever needs them.
 
-An encoded value is bytes, and its first byte says which form it has:
-
-    0x80   a pickle, as it is
-    0x01   arguments that are nothing but tasks (`payload`)
-    0x02   a *reference* to a segment of shared memory in which a layout stands (`segment`)
-    0x03   a *layout*: a pickle and beside it the buffers that were left out of it (`layout`)
+An encoded value is bytes, and its first byte says which form it has (`payload` lists them). Two are
+of here: a *reference* to a segment of shared memory, and what stands in that, a *layout*: a pickle
+and beside it the buffers that were left out of it.
 
 **Whose a segment is.** It is a file without a name (memfd), so the kernel frees it with the last
 descriptor and the last mapping, whatever ends the processes that had them: nothing can be left
