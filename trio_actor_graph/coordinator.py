@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
+from time import perf_counter
 from typing import Final
 
 import msgspec
@@ -256,6 +257,7 @@ class Coordinator:
         else:
             inputs, task_call = (), TaskCall(entry, b"", retry_on)
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
+        task.created_at = perf_counter()
         if segment is not None:
             self._lent[task] = segment
         self.wake()
@@ -318,15 +320,18 @@ class Coordinator:
     def _take_message(self, worker_id: int, message: msgspec.Struct, now: float) -> None:
         scheduler = self._scheduler
         match message:
-            case msg.AttemptFailed(attempt_id, failure, seconds, is_final):
+            case msg.AttemptFailed(attempt_id, failure, seconds, is_final, began_at):
                 _require(0.0 <= seconds < math.inf, message)
                 attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
+                    _note_run(attempt, began_at, seconds)
                     self._run_times.add(attempt.task.spec.name, attempt.worker, seconds)
                 scheduler.on_attempt_failed(attempt_id, failure, seconds, now, is_final=is_final)
-            case msg.AttemptReturnedTask(attempt_id, uid, seconds):
+            case msg.AttemptReturnedTask(attempt_id, uid, seconds, began_at):
                 _require(0.0 <= seconds < math.inf, message)
-                self._attempt(worker_id, attempt_id)
+                attempt = self._attempt(worker_id, attempt_id)
+                if attempt is not None:
+                    _note_run(attempt, began_at, seconds)
                 self._take_returned_task(attempt_id, uid, seconds, now)
             case msg.CreateTask():
                 self._create_for_attempt(worker_id, message)
@@ -423,8 +428,10 @@ class Coordinator:
             self._run_commands()  # tasks that have ended may need some of the others no more
             lack = results.lack_of_room(value)
             if lack is not None:
+                _note_run(attempt, message.began_at, seconds)
                 scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
                 return
+        _note_run(attempt, message.began_at, seconds)
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
             results.put(task.uid, value, segment)
@@ -466,6 +473,8 @@ class Coordinator:
         else:
             if segment is not None:
                 self._lent[task] = segment
+        task.creator = attempt.task
+        task.created_at = perf_counter()
         graph.hold_child(task, attempt.task)
         self.wake()
 
@@ -665,11 +674,14 @@ class Coordinator:
         self._graphs[task.graph.uid].on_task_ended(task)
         if task.state == "failed":
             self._failed.append(task)
-        if self._lent:
+        if task.state != "succeeded" or task.returns is not None:
+            task.ended_at = perf_counter()
+        if self._lent and task.call is None:
             self._lent.pop(task, None)
 
     def _send_attempt(self, attempt: AttemptRecord) -> None:
         task, worker = attempt.task, attempt.worker
+        attempt.given_at = perf_counter()
         call = task.call
         assert isinstance(call, TaskCall)
         entry = call.function
@@ -895,6 +907,19 @@ def _spec_of_message(
 def _limit(timeout_seconds: float | None) -> float | None:
     """The time limit for the core, in which infinity is none."""
     return None if timeout_seconds == math.inf else timeout_seconds
+
+
+def _note_run(attempt: AttemptRecord, began_at: float, seconds: float) -> None:
+    """Note when and where an attempt ran that has reported its end, if it still counts."""
+    task = attempt.task
+    if task.attempt is not attempt:
+        return
+    now = perf_counter()
+    if not 0.0 < began_at <= now:  # there is no such time, but nothing depends on it
+        began_at = now - seconds
+    task.began_at = began_at
+    task.ended_at = now if attempt.has_awaited else min(now, began_at + seconds)
+    task.ran_in = attempt.worker
 
 
 def _require(makes_sense: bool, message: msgspec.Struct) -> None:

@@ -139,11 +139,18 @@ class WorkerUnable(msgspec.Struct, frozen=True, tag=21, array_like=True):
 
 
 class AttemptSucceeded(msgspec.Struct, frozen=True, tag=22, array_like=True, gc=False):
-    """A function returned. `seconds` is how long it ran, without waiting for a slot."""
+    """A function returned.
+
+    Attributes:
+        seconds: how long it ran, without waiting for a slot.
+        began_at: when it began, in seconds of `time.perf_counter`, which all processes of a machine
+            share.
+    """
 
     attempt_id: int
     value: bytes
     seconds: float
+    began_at: float = 0.0
 
 
 class AttemptFailed(msgspec.Struct, frozen=True, tag=23, array_like=True, gc=False):
@@ -157,6 +164,7 @@ class AttemptFailed(msgspec.Struct, frozen=True, tag=23, array_like=True, gc=Fal
     failure: Raised | TimedOut
     seconds: float
     is_final: bool = False
+    began_at: float = 0.0
 
 
 class AttemptReturnedTask(msgspec.Struct, frozen=True, tag=24, array_like=True, gc=False):
@@ -165,6 +173,7 @@ class AttemptReturnedTask(msgspec.Struct, frozen=True, tag=24, array_like=True, 
     attempt_id: int
     uid: int
     seconds: float
+    began_at: float = 0.0
 
 
 class AttemptStopped(msgspec.Struct, frozen=True, tag=25, array_like=True, gc=False):

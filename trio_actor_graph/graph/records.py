@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -81,7 +81,15 @@ class LoopSpec(msgspec.Struct, frozen=True):
 class TaskRecord:
     """One task.
 
+    The times are noted by the coordinator, in seconds of `time.perf_counter`, which all processes
+    of a machine share; the core decides nothing by them.
+
     Attributes:
+        creator: the task that created it; None if the app did.
+        created_at: when it was created.
+        began_at: when its last attempt that reported its end began; None for none.
+        ended_at: when that ended or, once the task has ended, when it did.
+        ran_in: the worker that attempt ran in.
         gate: the root of its condition's gates; None when it waits on nothing.
         attempt: the attempt that counts; None unless it runs, or waits in a worker for what it
             follows.
@@ -105,7 +113,11 @@ class TaskRecord:
         "attempt",
         "attempts",
         "awaited_by",
+        "began_at",
         "call",
+        "created_at",
+        "creator",
+        "ended_at",
         "failure",
         "failures",
         "gate",
@@ -116,6 +128,7 @@ class TaskRecord:
         "losses",
         "losses_beside",
         "predecessors",
+        "ran_in",
         "retry_at",
         "returned_by",
         "returns",
@@ -134,6 +147,11 @@ class TaskRecord:
         self.spec = spec
         self.loop = loop
         self.call = call
+        self.creator: TaskRecord | None = None
+        self.created_at = 0.0
+        self.began_at: float | None = None
+        self.ended_at: float | None = None
+        self.ran_in: WorkerRecord | None = None
         self.state: TaskState = "waiting"
         self.gate: Gate | None = None
         self.attempt: AttemptRecord | None = None
@@ -201,12 +219,16 @@ class EndedAttempt(msgspec.Struct, frozen=True, gc=False):
         number: counts the attempts of its task from 1.
         worker: its worker loop and the worker's index in it, "cpu/0".
         failure: what went wrong, or how its worker ended.
+        began_at: when it began, by the clock of a task's times; None where nobody reported it.
+        ended_at: when it ended; None where nobody reported it.
     """
 
     attempt_id: int
     number: int
     worker: str
     failure: AttemptFailure | WorkerEnd
+    began_at: float | None = None
+    ended_at: float | None = None
 
     @property
     def size(self) -> int:
@@ -221,6 +243,7 @@ class AttemptRecord:
     """One try to run one task in one worker.
 
     Attributes:
+        given_at: when it was sent to its worker, by the clock of a task's times.
         expected_seconds: how long it is expected to run.
         has_awaited: it has waited for a task, so it has begun.
         awaits: the tasks it waits for while it runs, by uid; None for none.
@@ -237,6 +260,7 @@ class AttemptRecord:
         "expected_seconds",
         "followers",
         "follows",
+        "given_at",
         "has_awaited",
         "is_perhaps_unbegun",
         "refusal",
@@ -257,6 +281,7 @@ class AttemptRecord:
         self.attempt_id = attempt_id
         self.task = task
         self.worker = worker
+        self.given_at: float | None = None
         self.expected_seconds = expected_seconds
         self.state: AttemptState = "following" if follows else "assigned"
         self.follows = follows
@@ -419,19 +444,45 @@ class LoopRecord:
         return self.suspects if task.is_suspect else self.ready
 
 
+class Move(NamedTuple):
+    """A task has come to a state, for those who watch.
+
+    Attributes:
+        happening: what has brought it there, in the words of `states.TASK_TRANSITIONS`; "created"
+            for a new task.
+        attempt: the one that counted at that moment.
+    """
+
+    task: TaskRecord
+    happening: str
+    state: TaskState
+    attempt: AttemptRecord | None
+
+
 class GraphRecord:
     """One task graph.
 
     Attributes:
+        moves: where moves of its tasks are noted, one list for all graphs; None if nobody watches.
         unfinished: how many of its tasks have not ended.
         suspended: how many of its running tasks have given their slot back.
     """
 
-    __slots__ = ("counts", "is_cancelled", "name", "suspended", "tasks", "uid", "unfinished")
+    __slots__ = (
+        "counts",
+        "is_cancelled",
+        "moves",
+        "name",
+        "suspended",
+        "tasks",
+        "uid",
+        "unfinished",
+    )
 
-    def __init__(self, uid: int, name: str):
+    def __init__(self, uid: int, name: str, moves: list[Move] | None = None):
         self.uid = uid
         self.name = name
+        self.moves = moves
         self.tasks: dict[int, TaskRecord] = {}
         self.counts: dict[TaskState, int] = dict.fromkeys(TASK_STATES, 0)
         self.unfinished = 0

@@ -51,6 +51,7 @@ from trio_actor_graph.graph.records import (
     GraphRecord,
     LoopRecord,
     LoopSpec,
+    Move,
     TaskRecord,
     TaskSpec,
     WorkerRecord,
@@ -103,11 +104,25 @@ class Scheduler:
         self._put_off: dict[int, TaskRecord] = {}  # retries that wait for their time, by task uid
         self._retries: list[tuple[float, int]] = []  # a heap of (when, task uid), some outdated
         self._retiring: dict[int, WorkerRecord] = {}
+        self._moves: list[Move] | None = None
 
     def take_commands(self) -> list[do.Command]:
         """What has to be done since the last call, in order."""
         commands, self._commands = self._commands, []
         return commands
+
+    def watch(self, is_watched: bool) -> None:
+        """Note every move of a task from now on, or no more."""
+        self._moves = [] if is_watched else None
+        for graph in self.graphs.values():
+            graph.moves = self._moves
+
+    def take_moves(self) -> list[Move]:
+        """What has been noted since the last call, in order. Only while it is watched."""
+        assert self._moves is not None
+        moves = self._moves[:]
+        self._moves.clear()
+        return moves
 
     def is_put_off(self, task: TaskRecord) -> bool:
         """Whether the task's next attempt waits for its time."""
@@ -116,7 +131,7 @@ class Scheduler:
     # ---- graphs and tasks -------------------------------------------------------------------
 
     def on_graph_opened(self, uid: int, name: str) -> GraphRecord:
-        graph = self.graphs[uid] = GraphRecord(uid, name)
+        graph = self.graphs[uid] = GraphRecord(uid, name, self._moves)
         return graph
 
     def on_graph_closed(self, graph: GraphRecord) -> None:
@@ -591,6 +606,8 @@ class Scheduler:
         if graph.tasks.setdefault(task.uid, task) is not task:
             raise InternalError(f"two tasks of graph {graph.name!r} have the number {task.uid}")
         graph.counts["waiting"] += 1
+        if graph.moves is not None:
+            graph.moves.append(Move(task, "created", "waiting", None))
         graph.unfinished += 1
 
     def _settle_condition(self, task: TaskRecord) -> None:
@@ -689,7 +706,8 @@ class Scheduler:
             task.attempt = None
             if attempt.state != "ended":
                 self._stop(attempt)
-        task.call = None
+        if task.state == "succeeded":  # the others may be tried again
+            task.call = None
         if returned is not None:
             task.returns = returned
             task.failure = returned.failure
@@ -765,7 +783,11 @@ class Scheduler:
         task = attempt.task
         if task.history is None:
             task.history = []
-        ended = EndedAttempt(attempt.attempt_id, task.attempts, attempt.worker.name, failure)
+        times = (None, None)
+        if not isinstance(failure, WorkerEnd):  # of those nobody has reported any
+            times = (task.began_at, task.ended_at)
+        name = attempt.worker.name
+        ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *times)
         task.history.append(ended)
         size = sum(each.size for each in task.history)
         while len(task.history) > HISTORY_MAX or (

@@ -6,7 +6,7 @@ An event that the tables do not know is a bug of ours, and is refused loudly.
 from __future__ import annotations
 
 from trio_actor_graph.errors import InternalError
-from trio_actor_graph.graph.records import AttemptRecord, TaskRecord
+from trio_actor_graph.graph.records import AttemptRecord, Move, TaskRecord
 from trio_actor_graph.graph.states import ATTEMPT_TRANSITIONS, TASK_TRANSITIONS, AttemptState
 
 
@@ -18,9 +18,12 @@ def move_task(task: TaskRecord, happening: str) -> None:
     except KeyError:
         raise InternalError(f"{task.label} is {before!r} and cannot take {happening!r}") from None
     task.state = after
-    counts = task.graph.counts
+    graph = task.graph
+    counts = graph.counts
     counts[before] -= 1
     counts[after] += 1
+    if graph.moves is not None:
+        graph.moves.append(Move(task, happening, after, task.attempt))
 
 
 def next_attempt_state(attempt: AttemptRecord, happening: str) -> AttemptState:

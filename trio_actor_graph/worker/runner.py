@@ -460,9 +460,7 @@ class AttemptRunner:
                 raise
             report = self._failed(running, error, describe_exception(error, frames_hidden=2))
         if scope.cancelled_caught and not running.is_stopped:
-            report = AttemptFailed(
-                running.message.attempt_id, TimedOut(limit or 0.0), running.seconds()
-            )
+            report = _timed_out(running, limit or 0.0)
         self._end(running, report)
         if running.waits is None or running.waits.has_slot:
             self._slots.release(running.message.attempt_id)
@@ -489,7 +487,7 @@ class AttemptRunner:
         if running.loaded.is_async:
             value = await value
         elif limit is not None and running.seconds() > limit:  # it could not be stopped
-            return AttemptFailed(running.message.attempt_id, TimedOut(limit), running.seconds())
+            return _timed_out(running, limit)
         return self._succeeded(running, value)
 
     def _run_and_go_on(self, running: RunningAttempt) -> RunningAttempt | None:
@@ -573,23 +571,24 @@ class AttemptRunner:
         attempt_id = running.message.attempt_id
         seconds = running.seconds()
         if isinstance(value, Task):
-            return AttemptReturnedTask(attempt_id, value.uid, seconds)
+            return AttemptReturnedTask(attempt_id, value.uid, seconds, running.began)
         loaded = running.loaded
         loaded.mean_seconds = running_mean(loaded.mean_seconds, seconds)
         if value is None:
-            return AttemptSucceeded(attempt_id, _NONE, seconds)
+            return AttemptSucceeded(attempt_id, _NONE, seconds, running.began)
         encoded = encode_plain_value(value)
         if encoded is None:
             name = f"the result of task {running.message.name!r}"
             encoded = encode_value(value, name, pool=self._pool)
-        return AttemptSucceeded(attempt_id, encoded, seconds)
+        return AttemptSucceeded(attempt_id, encoded, seconds, running.began)
 
     def _failed(
         self, running: RunningAttempt, error: BaseException, failure: Raised
     ) -> AttemptFailed:
         seconds = running.seconds()
         failure, is_final = self._rules.judge(running.message.retry_on, error, failure)
-        return AttemptFailed(running.message.attempt_id, failure, seconds, is_final)
+        attempt_id = running.message.attempt_id
+        return AttemptFailed(attempt_id, failure, seconds, is_final, running.began)
 
     def _not_loaded(self, running: RunningAttempt) -> AttemptFailed:
         loaded = running.loaded
@@ -661,6 +660,13 @@ class AttemptRunner:
         if name not in known:
             names = ", ".join(map(repr, sorted(known))) or "none"
             raise GraphError(f"unknown {kind} {name!r}: there are {names}")
+
+
+def _timed_out(running: RunningAttempt, limit: float) -> AttemptFailed:
+    attempt_id = running.message.attempt_id
+    return AttemptFailed(
+        attempt_id, TimedOut(limit), running.seconds(), began_at=running.began
+    )
 
 
 def _has(error: BaseException, kind: type[BaseException]) -> bool:

@@ -1,0 +1,120 @@
+"""What the records say, put in words that observers and a retry need. Readers only.
+
+A condition is not kept once its gates are made, because most tasks are never asked for theirs. The
+gates say all of it again: a leaf by the tasks that count towards it, an inner gate by its children.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks
+from trio_actor_graph.graph.gates import Gate
+from trio_actor_graph.graph.records import GraphRecord, TaskRecord
+
+
+def condition_of(task: TaskRecord) -> AnyCondition | None:
+    """What a task waits or waited for, its arguments included; None for nothing.
+
+    It takes as long as its predecessors have successors; for many tasks see `conditions_of`.
+    """
+    leaves: dict[Gate, list[int]] = {}
+    for predecessor in task.predecessors:
+        for gate in predecessor.successors:
+            if gate.task is task:
+                leaves.setdefault(gate, []).append(predecessor.uid)
+    return _condition(task, leaves)
+
+
+def conditions_of(graph: GraphRecord) -> dict[TaskRecord, AnyCondition]:
+    """The same for every task of a graph that waits or waited for something."""
+    leaves: dict[TaskRecord, dict[Gate, list[int]]] = {}
+    for predecessor in graph.tasks.values():
+        for gate in predecessor.successors:
+            leaves.setdefault(gate.task, {}).setdefault(gate, []).append(predecessor.uid)
+    found = ((task, _condition(task, gates)) for task, gates in leaves.items())
+    return {task: condition for task, condition in found if condition is not None}
+
+
+def chain(task: TaskRecord) -> list[TaskRecord]:
+    """The tasks that led to this one, from the first to itself.
+
+    Each was led to by the task that created it or, if the app did, by its first predecessor.
+    """
+    steps = [task]
+    while (before := _led_by(steps[-1])) is not None:
+        steps.append(before)
+    steps.reverse()
+    return steps
+
+
+def ancestors(task: TaskRecord) -> Iterator[TaskRecord]:
+    """The tasks that had a part in it: predecessors and creators, theirs too, the nearest first."""
+    return _reach(task, _before)
+
+
+def descendants(tasks: Iterable[TaskRecord], task: TaskRecord) -> Iterator[TaskRecord]:
+    """The tasks in which this one has a part, the nearest first.
+
+    Args:
+        tasks: all of its graph, since a record does not know which tasks it has created.
+    """
+    created: dict[TaskRecord, list[TaskRecord]] = {}
+    for each in tasks:
+        if each.creator is not None:
+            created.setdefault(each.creator, []).append(each)
+
+    def after(at: TaskRecord) -> Iterator[TaskRecord]:
+        yield from (gate.task for gate in at.successors)
+        yield from created.get(at, ())
+
+    return _reach(task, after)
+
+
+def _condition(task: TaskRecord, leaves: dict[Gate, list[int]]) -> AnyCondition | None:
+    """The condition whose gates are these leaves and all above them, in the order of the leaves."""
+    if task.gate is None or not leaves:
+        return None
+    children: dict[Gate, dict[Gate, None]] = {}  # in order
+    for leaf in leaves:
+        gate = leaf
+        while gate.parent is not None:
+            siblings = children.setdefault(gate.parent, {})
+            if gate in siblings:
+                break
+            siblings[gate] = None
+            gate = gate.parent
+
+    def build(gate: Gate) -> AnyCondition:
+        if gate.outcome is not None:
+            return Tasks(gate.outcome, tuple(leaves[gate]), gate.needed)
+        parts = tuple(map(build, children[gate]))
+        # A gate over gates needs all of them or one; where there is one it is the same.
+        return AllOf(parts) if gate.needed == gate.total else AnyOf(parts)
+
+    return build(task.gate)
+
+
+def _led_by(task: TaskRecord) -> TaskRecord | None:
+    return task.creator or next(iter(task.predecessors), None)
+
+
+def _before(task: TaskRecord) -> Iterator[TaskRecord]:
+    if task.creator is not None:
+        yield task.creator
+    yield from task.predecessors
+
+
+def _reach(
+    start: TaskRecord, neighbours: Callable[[TaskRecord], Iterator[TaskRecord]]
+) -> Iterator[TaskRecord]:
+    """Each task that can be reached from `start`, without it, once, by how many steps it takes."""
+    known = {start}
+    pending = deque([start])
+    while pending:
+        for task in neighbours(pending.popleft()):
+            if task not in known:
+                known.add(task)
+                pending.append(task)
+                yield task
