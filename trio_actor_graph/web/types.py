@@ -1,0 +1,495 @@
+"""What travels over HTTP, as the structs that decode requests and encode answers.
+
+The OpenAPI document is generated from these very types, so it cannot say anything else. The Python
+client uses them too. Times are Unix seconds, durations are seconds, uids are integers below 2**53.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union
+
+import msgspec
+
+from trio_actor_graph.graph.states import TaskState
+
+GraphState = Literal["running", "idle", "cancelled", "stalled", "closed"]
+"""running: some task has not ended. idle: all have, more may come. The others take no more."""
+
+BATCH_TASKS_MAX: Final = 10_000
+"""How many tasks one request may push: a second of work for the server, and a body of megabytes."""
+
+PAGE_MAX: Final = 1_000
+"""How many items one page may have."""
+
+PAGE_DEFAULT: Final = 100
+"""How many it has if nothing is said."""
+
+CONDITION_DEPTH_MAX: Final = 32
+"""How deep conditions may be nested; nobody can read deeper ones."""
+
+KEY_CHARACTERS_MAX: Final = 200
+"""How long a client's key of a task may be."""
+
+NAME_CHARACTERS_MAX: Final = 200
+"""How long the name of a graph or task may be."""
+
+WAIT_SECONDS_MAX: Final = 60.0
+"""How long one request may wait for a result; proxies between cut what takes longer."""
+
+Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARACTERS_MAX)]
+Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]
+Uid: TypeAlias = Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+
+TaskRef: TypeAlias = Union[Uid, Key]
+"""A task: its uid, or the key that the same request gives to one of its new tasks."""
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a request: a misspelt field is an error, not a default."""
+
+
+# ---- requests ---------------------------------------------------------------------------------
+
+
+class TasksCondition(Strict, frozen=True):
+    """At least `at_least` (by default all) of the tasks have succeeded, or completed in any way.
+
+    Exactly one of `succeeded` and `completed` is given.
+    """
+
+    succeeded: Annotated[tuple[TaskRef, ...], msgspec.Meta(min_length=1)] | None = None
+    completed: Annotated[tuple[TaskRef, ...], msgspec.Meta(min_length=1)] | None = None
+    at_least: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    all_of: Annotated[tuple[TasksCondition, ...], msgspec.Meta(min_length=1)] | None = None
+    any_of: Annotated[tuple[TasksCondition, ...], msgspec.Meta(min_length=1)] | None = None
+
+
+class NewTask(Strict, frozen=True):
+    """One task to push.
+
+    Attributes:
+        function: the registered name of its function.
+        key: what this request's other tasks call it; also returned with its uid.
+        args, kwargs: arguments as JSON. The object ``{"$result": TASK}``, anywhere in them, stands
+            for the result of a task, and makes it a predecessor; ``{"$literal": VALUE}`` is VALUE
+            as it stands, for data that happens to look like that.
+        waits_on: a condition beside those results.
+        name: for people; by default the function's.
+        retries: how often a failed attempt is tried again.
+        timeout_seconds: how long one attempt may run.
+        worker_loop: where it runs; by default where its function is assigned.
+    """
+
+    function: Name
+    key: Key | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    waits_on: TasksCondition | None = None
+    name: Name | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] = 0
+    retries: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    worker_loop: Name | None = None
+
+
+class NewGraph(Strict, frozen=True):
+    """A graph to create, with its first tasks: all of it happens, or nothing."""
+
+    name: Name | None = None
+    tasks: Annotated[tuple[NewTask, ...], msgspec.Meta(max_length=BATCH_TASKS_MAX)] = ()
+
+
+class NewTasks(Strict, frozen=True):
+    """Tasks to push into a graph: all of them, or none."""
+
+    tasks: Annotated[tuple[NewTask, ...], msgspec.Meta(min_length=1, max_length=BATCH_TASKS_MAX)]
+
+
+class Cancellation(Strict, frozen=True):
+    """How a task is cancelled: with all that waits on it, or alone."""
+
+    successors: bool = False
+
+
+class NewPredecessor(Strict, frozen=True):
+    """What a waiting task is to wait for as well."""
+
+    waits_on: TasksCondition
+
+
+# ---- answers ----------------------------------------------------------------------------------
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """A task graph.
+
+    Attributes:
+        counts: tasks by state.
+        is_remote: it was created over HTTP, and can be deleted over HTTP.
+        created_at, ended_at: when it was opened; when its last task ended, None while some run.
+        story: what waits on what, if it is stalled.
+        log_lines_dropped: how many lines of its logs had no room.
+    """
+
+    uid: int
+    name: str
+    state: GraphState
+    counts: dict[TaskState, int]
+    stored_bytes: int
+    is_remote: bool
+    created_at: float | None
+    ended_at: float | None
+    story: str | None = None
+    log_lines_dropped: int = 0
+
+
+class PushedTask(msgspec.Struct, frozen=True):
+    """A task that was pushed, in the order of the request."""
+
+    uid: int
+    key: str | None
+
+
+class CreatedGraph(msgspec.Struct, frozen=True):
+    """The answer to `NewGraph`."""
+
+    graph: Graph
+    tasks: tuple[PushedTask, ...]
+
+
+class PushedTasks(msgspec.Struct, frozen=True):
+    """The answer to `NewTasks`."""
+
+    tasks: tuple[PushedTask, ...]
+
+
+class GraphPage(msgspec.Struct, frozen=True):
+    """Some graphs, oldest first. `next_cursor` is None at the end."""
+
+    graphs: tuple[Graph, ...]
+    next_cursor: str | None
+
+
+class TaskSummary(msgspec.Struct, frozen=True):
+    """A task in a list.
+
+    Attributes:
+        attempt: how many attempts were given to a worker so far.
+        worker: where it runs, or last ran: "loop/index".
+        created_at, began_at, ended_at: Unix seconds; of the last attempt.
+        seconds: how long its function ran; so far, while it runs.
+        error: the first line of what went wrong.
+        creator: the task that created it; None if the app or a client did.
+        predecessors: what it looks at; cut after `PAGE_MAX`.
+    """
+
+    uid: int
+    name: str
+    state: TaskState
+    worker_loop: str
+    attempt: int
+    worker: str | None
+    created_at: float | None
+    began_at: float | None
+    ended_at: float | None
+    seconds: float | None
+    error: str | None
+    creator: int | None
+    predecessors: tuple[int, ...]
+
+
+class TaskPage(msgspec.Struct, frozen=True):
+    """Some tasks of a graph in the order of their creation.
+
+    Attributes:
+        next_cursor: for the next page; None at the end.
+        last_event_id: events after this one are not in it yet: where to begin to follow.
+    """
+
+    tasks: tuple[TaskSummary, ...]
+    next_cursor: str | None
+    last_event_id: str
+
+
+class AttemptInfo(msgspec.Struct, frozen=True):
+    """One attempt to run a task.
+
+    Attributes:
+        outcome: "running", "succeeded", "failed", "timed out" or "worker lost".
+        error: what went wrong, with the remote traceback.
+    """
+
+    number: int
+    worker: str | None
+    began_at: float | None
+    ended_at: float | None
+    outcome: str
+    error: str | None = None
+
+
+class TaskInfo(msgspec.Struct, frozen=True):
+    """All there is to know of a task, but its result and its logs.
+
+    Attributes:
+        waits_on: its condition, arguments included, as one could have written it; None for none.
+        successors: the tasks whose condition looks at it; cut after `PAGE_MAX`.
+        returned: the task as which it ended, or will end.
+        traceback: of a failed task, as the worker saw it.
+        story: what `explain` says.
+    """
+
+    task: TaskSummary
+    graph_uid: int
+    priority: int
+    retries: int
+    timeout_seconds: float | None
+    waits_on: TasksCondition | None
+    successors: tuple[int, ...]
+    returned: int | None
+    attempts: tuple[AttemptInfo, ...]
+    traceback: str | None
+    story: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a task is in the state it is in."""
+
+    uid: int
+    state: TaskState
+    story: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """The result of a task that succeeded."""
+
+    uid: int
+    value: Any
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A result that is not there yet (202)."""
+
+    uid: int
+    state: TaskState
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """One line that a task has logged, printed or written to stderr.
+
+    Attributes:
+        number: grows with each line; the cursor.
+        exception: the traceback logged with it.
+    """
+
+    number: int
+    created_at: float
+    level: int
+    level_name: str
+    logger: str
+    text: str
+    exception: str | None
+    graph_uid: int
+    task_uid: int
+    task_name: str
+    attempt: int
+    worker: str
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """Lines in the order of their arrival.
+
+    Attributes:
+        next_cursor: where to go on later; also at the end, for lines still to come.
+        is_end: there are no more at the moment.
+        dropped: how many lines of the graph had no room and are gone.
+    """
+
+    lines: tuple[LogEntry, ...]
+    next_cursor: str
+    is_end: bool
+    dropped: int
+
+
+class RunningAttempt(msgspec.Struct, frozen=True):
+    """What a worker holds: a task given to it, begun or not."""
+
+    graph_uid: int
+    task_uid: int
+    name: str
+    attempt: int
+    given_at: float | None
+    is_awaiting: bool
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """A worker process.
+
+    Attributes:
+        name: "loop/index".
+        pid: None while it starts.
+        cpu_seconds: user and system time it has used, None where nobody can tell.
+        memory_bytes: its resident memory, None where nobody can tell.
+        held: how many attempts it holds; `running` lists them, cut after `PAGE_MAX`.
+    """
+
+    worker_id: int
+    name: str
+    worker_loop: str
+    pid: int | None
+    is_ready: bool
+    slots: int
+    held: int
+    cpu_seconds: float | None
+    memory_bytes: int | None
+    running: tuple[RunningAttempt, ...]
+
+
+class Workers(msgspec.Struct, frozen=True):
+    """The workers there are now."""
+
+    workers: tuple[Worker, ...]
+
+
+class TaskType(msgspec.Struct, frozen=True):
+    """A registered function: what may be named in `NewTask.function`.
+
+    Attributes:
+        signature: its parameters as Python shows them.
+        summary: the first line of its docstring.
+    """
+
+    name: str
+    worker_loop: str
+    is_async: bool
+    signature: str
+    summary: str | None
+
+
+class TaskTypes(msgspec.Struct, frozen=True):
+    """All registered functions."""
+
+    task_types: tuple[TaskType, ...]
+
+
+class CriticalStep(msgspec.Struct, frozen=True):
+    """One task of the critical path.
+
+    Attributes:
+        waited_seconds: from when it could have begun until it did.
+        seconds: how long it ran.
+    """
+
+    uid: int
+    name: str
+    waited_seconds: float
+    seconds: float
+
+
+class CriticalPath(msgspec.Struct, frozen=True):
+    """The tasks that made the run as long as it was, first to last."""
+
+    seconds: float
+    steps: tuple[CriticalStep, ...]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The server answers, and these are its versions."""
+
+    status: Literal["ok"]
+    version: str
+    graphs: int
+    workers: int
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error, after RFC 9457 (`application/problem+json`).
+
+    Attributes:
+        type: which kind of problem: a relative URI such as "/problems/unknown-graph".
+        title: the same for every problem of the kind.
+        detail: what it was this time.
+        instance: the path that was asked for.
+        errors: the places of a batch that are wrong: their JSON path and what is wrong.
+        error_type, traceback: of a task's failure: the name of its exception, the remote traceback.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    instance: str = ""
+    errors: tuple[ProblemPlace, ...] = ()
+    error_type: str = ""
+    traceback: str = ""
+
+
+class ProblemPlace(msgspec.Struct, frozen=True):
+    """One place in a request, "$.tasks[3].waits_on", and what is wrong there."""
+
+    path: str
+    detail: str
+
+
+# ---- events -----------------------------------------------------------------------------------
+
+
+class TaskEvent(msgspec.Struct, frozen=True, tag="task", tag_field="kind"):
+    """A task came to a state: the data of the SSE event "task".
+
+    Attributes:
+        happening: what brought it there ("created", "given to a worker", "function raised", ...).
+        at: Unix seconds.
+        attempt: the number of its attempt, counted from 1; 0 before the first.
+        seconds: how long its function ran, when it ended by that.
+        creator, predecessors: with "created" only.
+    """
+
+    graph_uid: int
+    uid: int
+    name: str
+    state: TaskState
+    happening: str
+    at: float
+    attempt: int = 0
+    worker: str | None = None
+    worker_loop: str = ""
+    began_at: float | None = None
+    seconds: float | None = None
+    error: str | None = None
+    creator: int | None = None
+    predecessors: tuple[int, ...] = ()
+
+
+class GraphEvent(msgspec.Struct, frozen=True, tag="graph", tag_field="kind"):
+    """A graph was opened, finished (all tasks ended), cancelled, stalled or closed."""
+
+    graph_uid: int
+    name: str
+    happening: Literal["opened", "finished", "cancelled", "stalled", "closed"]
+    at: float
+
+
+class WorkerEvent(msgspec.Struct, frozen=True, tag="worker", tag_field="kind"):
+    """A worker is starting, ready, or gone ("lost": nobody had asked it to end)."""
+
+    worker_id: int
+    name: str
+    worker_loop: str
+    happening: Literal["starting", "ready", "lost", "ended"]
+    at: float
+    pid: int | None = None
+
+
+class LogEvent(msgspec.Struct, frozen=True, tag="log", tag_field="kind"):
+    """A line of a log arrived."""
+
+    line: LogEntry
+
+
+class GapEvent(msgspec.Struct, frozen=True, tag="gap", tag_field="kind"):
+    """The reader was too slow: `missed` events are gone; read the state anew and go on here."""
+
+    missed: int
+
+
+Event: TypeAlias = TaskEvent | GraphEvent | WorkerEvent | LogEvent | GapEvent
