@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -54,6 +54,7 @@ from trio_actor_graph.graph.retrying import NO_RETRIES
 from trio_actor_graph.graph.scheduler import Scheduler
 from trio_actor_graph.handles import KeepResults, OnFailure, TaskGraph, mark_seen
 from trio_actor_graph.loops import WorkerLoop
+from trio_actor_graph.observers import Observer, Observers
 from trio_actor_graph.outcome import TaskOutcome, describe_exception, failure_error
 from trio_actor_graph.payload import encode_value
 from trio_actor_graph.results import ResultStore, default_stored_bytes_max
@@ -113,6 +114,8 @@ class Coordinator:
         self._workers_changed = trio.Event()
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
+        self._observers = Observers()
+        self._news: list[tuple[Any, ...]] = []  # for observers, besides moves
         self._is_closed = False
         self._thread = threading.get_ident()
         setups = {name: loop.setup for name, loop in loops.items()}
@@ -183,10 +186,12 @@ class Coordinator:
         results = ResultStore(stored_bytes_max)
         graph = TaskGraph(self, record, on_failure, results, keep_results)
         self._graphs[uid] = graph
+        self._note_news("on_graph", graph, "opened")
         try:
             async with graph.opened():
                 yield graph
         finally:
+            self._note_news("on_graph", graph, "closed")
             self._run_commands()  # what leaving it has led to needs the graph once more
             del self._graphs[uid]
             self._scheduler.on_graph_closed(record)
@@ -229,6 +234,20 @@ class Coordinator:
             workers_lost=self._scheduler.workers_lost,
             stops=self._processes.stop_counts,
         )
+
+    @_whole
+    def add_observer(self, observer: Observer) -> None:
+        """Tell an observer from now on of what happens to graphs, tasks and workers."""
+        self._check_open()
+        if not self._observers:
+            self._scheduler.watch(True)
+        self._observers.add(observer)
+
+    @_whole
+    def remove_observer(self, observer: Observer) -> None:
+        """Tell it nothing more; does nothing if it is none."""
+        self._observers.remove(observer)
+        self._stop_watching()
 
     # ---- what handles ask for ---------------------------------------------------------------
 
@@ -277,6 +296,8 @@ class Coordinator:
 
     @_whole
     def cancel_graph(self, graph: GraphRecord) -> None:
+        if not graph.is_cancelled and graph.uid in self._graphs:
+            self._note_news("on_graph", self._graphs[graph.uid], "cancelled")
         self._scheduler.on_graph_cancelled(graph)
         self.wake()
 
@@ -308,6 +329,9 @@ class Coordinator:
     def on_worker_lost(self, worker_id: int, end: WorkerEnd) -> None:
         self._functions.on_worker_lost(worker_id)
         self._forget_durations()
+        if (worker := self._scheduler.workers.get(worker_id)) is not None:
+            was_asked = worker.is_stopping or worker.is_retiring or self._is_closed
+            self._note_news("on_worker", worker, "ended" if was_asked else "lost")
         self._scheduler.on_worker_lost(worker_id, end, trio.current_time())
         self._workers_changed.set()
         self._run_commands()
@@ -373,9 +397,13 @@ class Coordinator:
             case msg.WorkerReady():
                 scheduler.on_worker_ready(worker_id, now)
                 self._workers_changed.set()
+                if (ready := scheduler.workers.get(worker_id)) is not None:
+                    self._note_news("on_worker", ready, "ready")
             case msg.WorkerUnable(text):
                 worker = scheduler.workers.get(worker_id)
                 _require(worker is None or not worker.is_ready, message)
+                if worker is not None:
+                    self._note_news("on_worker", worker, "lost")
                 scheduler.on_worker_start_failed(worker_id, text)
                 self._processes.kill(worker_id)
             case _:
@@ -631,6 +659,8 @@ class Coordinator:
             failed, self._failed = self._failed, []
             for task in failed:
                 self._graphs[task.graph.uid].on_failure_told(task)
+        if self._observers:
+            self._tell_observers()
         deadline = scheduler.next_deadline()
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
@@ -653,8 +683,10 @@ class Coordinator:
             case do.GraphEnded(graph):
                 if graph.uid in self._graphs:
                     self._graphs[graph.uid].on_ended()
+                    self._note_news("on_graph", self._graphs[graph.uid], "finished")
             case do.GraphStuck(graph, story):
                 self._graphs[graph.uid].on_stuck(story)
+                self._note_news("on_graph", self._graphs[graph.uid], "stalled")
             case do.StartWorker(worker):
                 self._start_worker(worker)
             case do.CheckAttempt(attempt):
@@ -747,7 +779,28 @@ class Coordinator:
         else:
             batch.append(message)
 
+    def _note_news(self, what: str, *about: Any) -> None:
+        """Have observers told, after the moves that led to it."""
+        if self._observers:
+            self._news.append((what, *about))
+
+    def _tell_observers(self) -> None:
+        moves = self._scheduler.take_moves()
+        if moves:
+            self._observers.tell("on_moves", moves, perf_counter())
+        news, self._news = self._news, []
+        for what, *about in news:
+            self._observers.tell(what, *about)
+        self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        """Note nothing more when the last observer has gone, or has failed."""
+        if not self._observers:
+            self._scheduler.watch(False)
+            self._news.clear()
+
     def _start_worker(self, worker: WorkerRecord) -> None:
+        self._note_news("on_worker", worker, "starting")
         loop = worker.loop.name
         entries = [] if worker.loop.is_local else self._functions.assigned_to(loop)
         definitions = self._functions.on_worker_started(worker.worker_id, entries)

@@ -783,7 +783,7 @@ class Scheduler:
         task = attempt.task
         if task.history is None:
             task.history = []
-        times = (None, None)
+        times: tuple[float | None, float | None] = (None, None)
         if not isinstance(failure, WorkerEnd):  # of those nobody has reported any
             times = (task.began_at, task.ended_at)
         name = attempt.worker.name

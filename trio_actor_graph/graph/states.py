@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 TaskState = Literal["waiting", "ready", "running", "succeeded", "failed", "skipped", "cancelled"]
+GraphState = Literal["running", "idle", "cancelled", "stalled", "closed"]
 AttemptState = Literal["following", "assigned", "suspended", "cancelling", "ended"]
 
 TERMINAL: Final[frozenset[TaskState]] = frozenset({"succeeded", "failed", "skipped", "cancelled"})
