@@ -9,13 +9,14 @@ it is synchronous code in one thread, so there are no locks and nothing is seen 
 from __future__ import annotations
 
 import math
+import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -60,6 +61,10 @@ from trio_actor_graph.payload import encode_value
 from trio_actor_graph.results import ResultStore, default_stored_bytes_max
 from trio_actor_graph.retries import NEVER, defaults_of, encoded_retry_on
 from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
+
+if TYPE_CHECKING:
+    from trio_actor_graph.web.limits import HttpLimits
+    from trio_actor_graph.web.server import HttpServer
 
 ASKED_MAX: Final = 10_000
 """How many noted questions for results may stand before those of ended attempts are dropped."""
@@ -115,6 +120,7 @@ class Coordinator:
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
         self._observers = Observers()
+        self._is_watched = False  # moves are noted
         self._news: list[tuple[Any, ...]] = []  # for observers, besides moves
         self._is_closed = False
         self._thread = threading.get_ident()
@@ -220,6 +226,70 @@ class Coordinator:
             for w in self._scheduler.workers.values()
         )
 
+    def graph(self, uid: int) -> TaskGraph | None:
+        """The open graph of this number; None if there is none."""
+        return self._graphs.get(uid)
+
+    @property
+    def worker_records(self) -> Mapping[int, WorkerRecord]:
+        """What the core knows of the workers, by their numbers; to be read only."""
+        return self._scheduler.workers
+
+    @property
+    def registered_functions(self) -> Mapping[str, FunctionEntry]:
+        """The functions that may be named by string, by name."""
+        return self._functions.registered
+
+    @property
+    def loop_names(self) -> tuple[str, ...]:
+        """The names of the worker loops."""
+        return tuple(self._loops)
+
+    def serve_http(
+        self,
+        socket_path: str | os.PathLike[str] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        token_path: str | os.PathLike[str] | None = None,
+        allow_remote: bool = False,
+        hosts: Iterable[str] = (),
+        limits: HttpLimits | None = None,
+    ) -> AbstractAsyncContextManager[HttpServer]:
+        """Serve this coordinator over HTTP while the block runs; see `docs/http.md`.
+
+        Without arguments it listens at a Unix socket in a private folder, `server.socket_path`,
+        which only this user can use. Needs the extra "web".
+
+        Args:
+            socket_path: where to put the Unix socket instead. It has mode 0600.
+            host, port: listen at this address instead; port 0 takes a free one. Clients have to
+                send `server.token`, which is also in the file `server.token_path`.
+            token_path: the file of the token. It is made with mode 0600; if there is one, the token
+                is the one in it. By default a new one in a private folder.
+            allow_remote: listen at an address that other machines can reach. Nothing is encrypted:
+                that is for a private network, or for a proxy to do.
+            hosts: names by which clients may call the server, besides localhost and addresses.
+            limits: how much it takes on.
+
+        Raises:
+            GraphError: an argument is not what it should be, or the address cannot be had.
+        """
+        from trio_actor_graph.web.limits import HttpLimits
+        from trio_actor_graph.web.server import open_server
+
+        self._check_open()
+        return open_server(
+            self,
+            socket_path,
+            host=host,
+            port=port,
+            token_path=token_path,
+            allow_remote=allow_remote,
+            hosts=hosts,
+            limits=limits or HttpLimits(),
+        )
+
     def statistics(self) -> CoordinatorStatistics:
         """What has been done so far, as one frozen value."""
         counts: dict[str, int] = {}
@@ -239,15 +309,14 @@ class Coordinator:
     def add_observer(self, observer: Observer) -> None:
         """Tell an observer from now on of what happens to graphs, tasks and workers."""
         self._check_open()
-        if not self._observers:
-            self._scheduler.watch(True)
         self._observers.add(observer)
+        self._watch_as_wanted()
 
     @_whole
     def remove_observer(self, observer: Observer) -> None:
         """Tell it nothing more; does nothing if it is none."""
         self._observers.remove(observer)
-        self._stop_watching()
+        self._watch_as_wanted()
 
     # ---- what handles ask for ---------------------------------------------------------------
 
@@ -785,18 +854,20 @@ class Coordinator:
             self._news.append((what, *about))
 
     def _tell_observers(self) -> None:
-        moves = self._scheduler.take_moves()
+        moves = self._scheduler.take_moves() if self._is_watched else []
         if moves:
             self._observers.tell("on_moves", moves, perf_counter())
         news, self._news = self._news, []
         for what, *about in news:
             self._observers.tell(what, *about)
-        self._stop_watching()
+        self._watch_as_wanted()
 
-    def _stop_watching(self) -> None:
-        """Note nothing more when the last observer has gone, or has failed."""
+    def _watch_as_wanted(self) -> None:
+        """Have moves noted while somebody wants them: not after that one has gone, or failed."""
+        if self._is_watched != self._observers.want_moves:
+            self._is_watched = not self._is_watched
+            self._scheduler.watch(self._is_watched)
         if not self._observers:
-            self._scheduler.watch(False)
             self._news.clear()
 
     def _start_worker(self, worker: WorkerRecord) -> None:

@@ -23,7 +23,13 @@ WorkerHappening: TypeAlias = Literal["starting", "ready", "lost", "ended"]
 
 
 class Observer:
-    """What an observer may be told; it overrides what it wants to hear."""
+    """What an observer may be told; it overrides what it wants to hear.
+
+    Attributes:
+        wants_moves: it is told of moves; noting them is what costs most.
+    """
+
+    wants_moves: bool = True
 
     def on_moves(self, moves: Sequence[Move], at: float) -> None:
         """Tasks came to other states, in this order.
@@ -51,6 +57,11 @@ class Observers:
 
     def __bool__(self) -> bool:
         return bool(self._observers)
+
+    @property
+    def want_moves(self) -> bool:
+        """Whether any of them is to be told of moves."""
+        return any(observer.wants_moves for observer in self._observers)
 
     def add(self, observer: Observer) -> None:
         self._observers.append(observer)

@@ -484,9 +484,13 @@ class LogEvent(msgspec.Struct, frozen=True, tag="log", tag_field="kind"):
 
 
 class GapEvent(msgspec.Struct, frozen=True, tag="gap", tag_field="kind"):
-    """The reader was too slow: `missed` events are gone; read the state anew and go on here."""
+    """Events are gone: the reader was too slow, or came back too late. Read the state anew.
 
-    missed: int
+    Attributes:
+        missed: how many; None if nobody has counted them.
+    """
+
+    missed: int | None
 
 
 Event: TypeAlias = TaskEvent | GraphEvent | WorkerEvent | LogEvent | GapEvent
