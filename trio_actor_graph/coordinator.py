@@ -364,6 +364,18 @@ class Coordinator:
         self.wake()
 
     @_whole
+    def retry_task(self, task: TaskRecord) -> None:
+        self._check_open()
+        if self._graphs[task.graph.uid].counts_needs:
+            raise GraphError(
+                f"{task.label}: its graph was opened with keep_results='needed', so what it needs "
+                "may be gone"
+            )
+        self._run_commands()  # its end is told before it goes back to waiting
+        self._scheduler.on_task_tried_again(task)
+        self.wake()
+
+    @_whole
     def cancel_graph(self, graph: GraphRecord) -> None:
         if not graph.is_cancelled and graph.uid in self._graphs:
             self._note_news("on_graph", self._graphs[graph.uid], "cancelled")

@@ -228,6 +228,10 @@ class TaskGraph(TaskCreator):
         if not self._is_closed:
             self._coordinator.cancel_task(task, successors=successors)
 
+    def retry_task(self, task: TaskRecord) -> None:
+        self._check_open()
+        self._coordinator.retry_task(task)
+
     def handle(self, task: TaskRecord) -> OwnedTask[Any]:
         """A handle of a task; where results are kept as needed, it is a reason to keep one."""
         if self._needs is None:
@@ -372,7 +376,7 @@ class OwnedTask(Task[R_co]):
         if self._record.state in TERMINAL:
             # Not a full checkpoint: collecting ten thousand results would take twice as long.
             await trio.lowlevel.checkpoint_if_cancelled()
-        else:
+        while self._record.state not in TERMINAL:  # it may be tried again as soon as it has ended
             await self._graph.wait_result(self._record)
         return self.result_nowait()
 
@@ -394,6 +398,9 @@ class OwnedTask(Task[R_co]):
 
     def cancel(self, *, successors: bool = False) -> None:
         self._graph.cancel_task(self._record, successors=successors)
+
+    def retry(self) -> None:
+        self._graph.retry_task(self._record)
 
     @property
     def failed_attempts(self) -> tuple[FailedAttempt, ...]:
