@@ -864,6 +864,7 @@ class Coordinator:
         """Have observers told, after the moves that led to it."""
         if self._observers:
             self._news.append((what, *about))
+            self.wake()  # there may be nothing else to do
 
     def _tell_observers(self) -> None:
         moves = self._scheduler.take_moves() if self._is_watched else []
