@@ -983,7 +983,7 @@ def _note_run(attempt: AttemptRecord, began_at: float, seconds: float) -> None:
     if not 0.0 < began_at <= now:  # there is no such time, but nothing depends on it
         began_at = now - seconds
     task.began_at = began_at
-    task.ended_at = now if attempt.has_awaited else min(now, began_at + seconds)
+    task.ended_at = task.ran_until = now if attempt.has_awaited else min(now, began_at + seconds)
     task.ran_in = attempt.worker
 
 

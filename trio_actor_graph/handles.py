@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakSet
@@ -37,6 +38,7 @@ from trio_actor_graph.task import FailedAttempt, R_co, Task, TaskCreator
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
+    from trio_actor_graph.observe.critical_path import CriticalPath
 
 OnFailure = Literal["raise", "continue", "cancel"]
 KeepResults = Literal["all", "needed"]
@@ -146,6 +148,28 @@ class TaskGraph(TaskCreator):
         if record is None:
             raise GraphError(f"{task!r} is not in graph {self.name!r}")
         self._coordinator.add_predecessor(record, condition)
+
+    def trace(self, path: str | Path) -> None:
+        """Write a trace of what has run so far, for ui.perfetto.dev or chrome://tracing.
+
+        A lane per worker slot, a slice per attempt, arrows along dependencies.
+
+        Args:
+            path: a `.json` or `.json.gz` file.
+
+        Raises:
+            GraphError: another suffix.
+            OSError: it cannot be written.
+        """
+        from trio_actor_graph.observe.trace import write_trace
+
+        write_trace(self.record, Path(path))
+
+    def critical_path(self) -> CriticalPath:
+        """Which tasks made the run, so far, as long as it was. `print` shows it as a table."""
+        from trio_actor_graph.observe.critical_path import critical_path
+
+        return critical_path(self.record)
 
     def cancel(self) -> None:
         """End every task that has not ended, and take no more. What runs is stopped."""

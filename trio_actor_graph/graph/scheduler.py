@@ -801,7 +801,7 @@ class Scheduler:
             task.history = []
         times: tuple[float | None, float | None] = (None, None)
         if not isinstance(failure, WorkerEnd):  # of those nobody has reported any
-            times = (task.began_at, task.ended_at)
+            times = (task.began_at, task.ran_until)
         name = attempt.worker.name
         ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *times)
         task.history.append(ended)
