@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import sys
 import threading
 import time
 from collections import deque
@@ -143,6 +144,7 @@ class LogSender(logging.Handler):
         for call in self._at_ends:
             call(attempt)
         if self.dropped:
+            self._flush_if_free()  # else there is no room for this either
             text = f"{self.dropped:,} log lines were dropped here"
             self.send_text("trio_actor_graph", logging.WARNING, text, attempt)
 
@@ -300,8 +302,9 @@ def contents(record: logging.LogRecord) -> tuple[str, str | None, dict[str, Any]
         exception = record.exc_text
     if isinstance(record.msg, dict) and not record.args:  # as structlog hands events to `logging`
         event = dict(record.msg)
-        if isinstance(event.get("exc_info"), (tuple, BaseException)):
-            exception = _format_exception(event.pop("exc_info")) or exception
+        if (exc_info := event.pop("exc_info", None)) is not None:
+            # Tracebacks cannot travel; "exception" is where structlog's formatters put the text.
+            exception = exception or _format_exception(exc_info)
             event.setdefault("exception", exception)
         details["msg"] = event
         text = str(event["event"]) if "event" in event else str(event)
@@ -318,8 +321,11 @@ def _text(record: logging.LogRecord) -> str:
 
 
 def _format_exception(exc_info: Any) -> str | None:
+    """The traceback of what structlog takes for `exc_info`: a tuple, an exception, or True."""
     if isinstance(exc_info, BaseException):
         exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+    elif not isinstance(exc_info, tuple):
+        exc_info = sys.exc_info() if exc_info else (None, None, None)
     return _FORMATTER.formatException(exc_info) if exc_info[0] is not None else None
 
 
