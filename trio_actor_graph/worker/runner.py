@@ -664,9 +664,7 @@ class AttemptRunner:
 
 def _timed_out(running: RunningAttempt, limit: float) -> AttemptFailed:
     attempt_id = running.message.attempt_id
-    return AttemptFailed(
-        attempt_id, TimedOut(limit), running.seconds(), began_at=running.began
-    )
+    return AttemptFailed(attempt_id, TimedOut(limit), running.seconds(), began_at=running.began)
 
 
 def _has(error: BaseException, kind: type[BaseException]) -> bool:
