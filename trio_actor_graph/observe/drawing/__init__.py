@@ -1,6 +1,6 @@
 """Pictures of a graph: what is in it, folded where it is too much, laid out, and written.
 
-    records -> Picture (`seeing`) -> smaller Picture (`folding`) -> Scene (`layout`, `scene`) -> text
+    records -> Picture (`seeing`) -> smaller (`folding`) -> Scene (`layout`, `scene`) -> text
 
 `.dot` and `.mmd` are written from the picture and need nothing more. For the others igraph lays
 out, and Pillow writes `.png`: ``pip install 'trio-actor-graph[draw]'``.

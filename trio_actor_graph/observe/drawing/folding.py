@@ -14,7 +14,7 @@ thousand names still are a picture. Conditions are folded by their text in place
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sized
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from os.path import commonprefix
 from typing import Final, TypeAlias
 
@@ -34,9 +34,16 @@ EDGES_PER_NODE: Final = 2.5
 """How many edges a picture may have for each node that it may have. At 200 nodes these are 500: as
 many as Mermaid draws at most, and more than an eye can follow."""
 
+REACH_PER_NODE: Final = 6
+"""How many stages all edges together may reach over for each node that a picture may have: long
+edges lie beside each other and push the boxes apart."""
+
 BANDS_PART: Final = 8
 """A picture that is too long is folded into this part of its nodes as bands of stages, so that a
 band has room for as many functions."""
+
+WORTH_SHOWING: Final = 0.01
+"""Which part of its band a function must make up to be shown beside "other names"."""
 
 SHARED_NAME_CHARACTERS_MIN: Final = 3
 """How many first characters names must share for a group to be called by them."""
@@ -50,34 +57,42 @@ def fold(picture: Picture, nodes_max: int = NODES_MAX) -> Picture:
     Edges are merged with counts. Where that still leaves too many, which takes a graph in which
     nearly everything leads to everything, they are left as they are.
     """
-    if _is_small(len(picture.nodes), picture.edges, nodes_max):
+    if _is_small(picture, nodes_max):
         return picture
     folded = picture
-    for keys in _ways(picture, nodes_max):
-        folded = _folded(picture, keys)
-        if _is_small(len(folded.nodes), folded.edges, nodes_max):
-            break
+    for keys, is_last in _ways(picture, nodes_max):
+        if is_last or len(set(keys)) <= nodes_max:
+            folded = _folded(picture, keys)
+            if is_last or _is_small(folded, nodes_max):
+                break
     return folded
 
 
-def _is_small(nodes: int, edges: Sized, nodes_max: int) -> bool:
-    return nodes <= nodes_max and len(edges) <= nodes_max * EDGES_PER_NODE
+def _is_small(picture: Picture, nodes_max: int) -> bool:
+    if len(picture.nodes) > nodes_max or len(picture.edges) > nodes_max * EDGES_PER_NODE:
+        return False
+    stages = {node.key: node.stage for node in picture.nodes}
+    reach = sum(abs(stages[edge.source] - stages[edge.target]) for edge in picture.edges)
+    return reach <= nodes_max * REACH_PER_NODE
 
 
-def _ways(picture: Picture, nodes_max: int) -> Iterable[list[_Key]]:
-    """For each way to fold, the group of each node; those of one member are left alone."""
+def _ways(picture: Picture, nodes_max: int) -> Iterator[tuple[list[_Key], bool]]:
+    """For each way to fold, the group of each node, and whether it is the last way.
+
+    A group of one member is left alone.
+    """
     nodes = picture.nodes
-    by_name = [(node.is_condition, node.label, node.stage) for node in nodes]
+    by_name: list[_Key] = [(node.is_condition, node.label, node.stage) for node in nodes]
     by_function = [_function(node, node.stage) for node in nodes]
     for keys in (by_name, by_function):
-        yield _most_numerous_first(keys, nodes_max)
-        yield keys
+        yield _most_numerous_first(keys, nodes_max), False
+        yield keys, False
     bands = max(1, nodes_max // BANDS_PART)
     width = max(1, -(-(max(node.stage for node in nodes) + 1) // bands))
     in_bands = [_function(node, node.stage // width) for node in nodes]
-    yield in_bands
+    yield in_bands, False
     bands = len({node.stage // width for node in nodes})
-    yield _with_others(nodes, in_bands, width, max(1, nodes_max // bands - 2))
+    yield _with_others(nodes, in_bands, width, max(1, nodes_max // bands - 2)), True
 
 
 def _function(node: Node, stage: int) -> _Key:
@@ -101,12 +116,12 @@ def _with_others(nodes: tuple[Node, ...], keys: list[_Key], width: int, most: in
     bands: dict[tuple[int, bool], Counter[_Key]] = {}
     for node, key in zip(nodes, keys, strict=True):
         bands.setdefault((node.stage // width, node.is_condition), Counter())[key] += 1
-    # Conditions get no places of their own here: there are always some tasks to show.
-    kept = {
-        key
-        for (_, is_condition), counts in bands.items()
-        for key, _ in counts.most_common(0 if is_condition else most)
-    }
+    kept = set()
+    for (_, is_condition), counts in bands.items():
+        # Conditions get no places of their own here: there are always some tasks to show.
+        for key, size in counts.most_common(0 if is_condition else most):
+            if size >= counts.total() * WORTH_SHOWING or len(counts) <= most:
+                kept.add(key)
     return [
         key if key in kept else ("others", node.is_condition, node.stage // width)
         for node, key in zip(nodes, keys, strict=True)
@@ -126,6 +141,8 @@ def _folded(picture: Picture, keys: list[_Key]) -> Picture:
             node = _group(f"g{len(nodes) + 1}", folded, is_others)
         nodes.append(node)
         place.update((each.key, node.key) for each in folded)
+    # In the direction of work, which bands have cycles in: conditions stand before what they let go.
+    nodes.sort(key=lambda node: (node.stage, not node.is_condition))
     inside, edges = _merged(picture.edges, place)
     return picture._replace(
         nodes=tuple(node._replace(edges_inside=inside.get(node.key, 0)) for node in nodes),
@@ -154,7 +171,7 @@ def _shared_label(members: list[Node], is_others: bool) -> str:
         return next(iter(names))
     if is_others:
         return "other conditions" if members[0].is_condition else "other names"
-    shared = commonprefix([min(names), max(names)]).rstrip()
+    shared = commonprefix((min(names), max(names))).rstrip()  # noqa: RUF071 - of names, not paths
     if len(shared) >= SHARED_NAME_CHARACTERS_MIN:
         return f"{shared} …"
     return f"{len(names):,} names"

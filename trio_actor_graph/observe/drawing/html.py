@@ -114,6 +114,6 @@ def _shares(sizes: dict[str, int], most: int = MEMBERS_MAX) -> dict[str, int]:
 
 
 def _json(value: object) -> str:
-    """JSON that can stand in a script element: nothing in it ends the element or begins a comment."""
+    """JSON that can stand in a script element: nothing in it ends the element."""
     text = msgspec.json.encode(value).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,11 +1,11 @@
 """Where everything goes: layers along the direction of work, by igraph's Sugiyama layout.
 
-igraph decides the order in each layer and where its nodes stand across the direction of work. Three
+igraph decides the order in each layer and where its nodes stand across the direction of work. Some
 things are done around it. Edges over several layers are split here into a node a layer, rather than
 by igraph, whose version 1.0.0 writes outside its memory when it does so in a graph of several
 components. Components are laid out one by one and set beside each other, so that lone tasks do not
 become one endless column. And igraph gives every node the same room and now and then too little, so
-nodes are moved apart by their sizes, as little as possible.
+nodes are moved apart by their sizes, as little as possible. See `untangling` for the crossings.
 
 Inside, `u` runs along the direction of work and `v` across it.
 """
@@ -15,11 +15,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from trio_actor_graph.observe.drawing.picture import Picture
 from trio_actor_graph.observe.drawing.stages import layers_of, longest_ways
+from trio_actor_graph.observe.drawing.untangling import Lines, Neighbours, untangled
 
 if TYPE_CHECKING:
     import igraph
@@ -31,6 +33,9 @@ Point: TypeAlias = tuple[float, float]
 SWEEPS: Final = 60
 """How often igraph goes through the layers to have fewer crossings; more changes little."""
 
+RELAXING_SWEEPS: Final = 12
+"""How often vertices that were untangled are drawn towards the middle of their neighbours."""
+
 GAP: Final = 14.0
 """Between boxes of one layer, in pixels."""
 
@@ -40,6 +45,9 @@ WIRE_GAP: Final = 9.0
 LAYER_GAP: Final = 46.0
 LAYER_GAP_MAX: Final = 150.0
 """Between layers: more where edges have far to go across, so that they do not become too steep."""
+
+COUNT_GAP: Final = 28.0
+"""More between layers where a number stands on an edge."""
 
 STEEPNESS: Final = 7.0
 """How many times its gap an edge may go across before the gap grows."""
@@ -117,6 +125,8 @@ class _Laying:
         self._sizes = turned if self._is_right else [(height, width) for width, height in turned]
         self._layers: list[int] = []
         self._wires = self._wired()
+        self._steps = sorted({step for wire in self._wires for step in pairwise(wire.vertices)})
+        self._align_lone_nodes()
         self._u: dict[tuple[int, int], tuple[float, float]] = {}  # (component, layer) -> from, to
         self._v = [0.0] * len(self._layers)
         self._component = [0] * len(self._layers)
@@ -164,6 +174,15 @@ class _Laying:
             wires.append(_Wire(self._bent(*pair), given != pair, offset))
         return wires
 
+    def _align_lone_nodes(self) -> None:
+        """Give tasks that nothing leads to or from one width, since they stand in columns."""
+        joined = {vertex for wire in self._wires for vertex in wire.vertices}
+        lone = [vertex for vertex in range(len(self._sizes)) if vertex not in joined]
+        if self._is_right and lone:
+            widest = max(self._sizes[vertex][0] for vertex in lone)
+            for vertex in lone:
+                self._sizes[vertex] = (widest, self._sizes[vertex][1])
+
     def _bent(self, source: int, target: int) -> tuple[int, ...]:
         passed = range(self._layers[source] + 1, self._layers[target])
         first = len(self._layers)
@@ -173,8 +192,7 @@ class _Laying:
     def _graph(self) -> igraph.Graph:
         import igraph
 
-        steps = {step for wire in self._wires for step in zip(wire.vertices, wire.vertices[1:])}
-        return igraph.Graph(len(self._layers), sorted(steps), directed=True)
+        return igraph.Graph(len(self._layers), self._steps, directed=True)
 
     def _lay_out_component(self, number: int, vertices: Sequence[int], graph: igraph.Graph) -> Size:
         """Place the vertices of a component from (0, 0) on; return its size along and across."""
@@ -185,10 +203,12 @@ class _Laying:
         if len(vertices) > 1:
             placed = graph.layout_sugiyama(layers=layers, hgap=1, vgap=1, maxiter=SWEEPS)
             across = [point[0] for point in placed.coords[: len(vertices)]]
-        by_layer: dict[int, list[tuple[float, int]]] = {}
-        for layer, v, vertex in zip(layers, across, vertices, strict=True):
-            by_layer.setdefault(layer, []).append((v, vertex))
-        self._spread(by_layer, self._unit(vertices))
+        unit = self._unit(vertices)
+        proposed = {vertex: v * unit for vertex, v in zip(vertices, across, strict=True)}
+        lines: Lines = {}
+        for vertex in sorted(vertices, key=proposed.__getitem__):
+            lines.setdefault(self._layers[vertex], []).append(vertex)
+        self._place_across(lines, proposed)
         ends = [(self._v[x] - self._room(x), self._v[x] + self._room(x)) for x in vertices]
         lowest = min(low for low, _ in ends)
         for vertex in vertices:
@@ -204,17 +224,52 @@ class _Laying:
         """Half of what a vertex takes across."""
         return self._sizes[vertex][1] / 2 if vertex < len(self._sizes) else 0.0
 
-    def _spread(self, by_layer: Mapping[int, list[tuple[float, int]]], unit: float) -> None:
-        for line in by_layer.values():
-            line.sort()
-            wanted = [v * unit for v, _ in line]
-            steps = [0.0]
-            for (_, one), (_, other) in zip(line, line[1:]):
-                both_boxes = one < len(self._sizes) and other < len(self._sizes)
-                gap = GAP if both_boxes else WIRE_GAP
-                steps.append(self._room(one) + gap + self._room(other))
-            for (_, vertex), v in zip(line, apart(wanted, steps), strict=True):
-                self._v[vertex] = v
+    def _place_across(self, lines: Lines, proposed: Mapping[int, float]) -> None:
+        """Give the vertices of a component their `v`: as igraph proposes or, untangled, anew."""
+        before, after = self._neighbours(lines)
+        best = untangled(lines, before, after)
+        if best is lines:
+            for line in lines.values():
+                self._spread(line, [proposed[vertex] for vertex in line])
+            return
+        for layer, line in best.items():
+            self._spread(line, sorted(proposed[vertex] for vertex in lines[layer]))
+        layers = sorted(best)
+        for sweep in range(RELAXING_SWEEPS):
+            for layer in layers if sweep % 2 else reversed(layers):
+                self._spread(best[layer], self._wanted(best[layer], before, after))
+
+    def _neighbours(self, lines: Lines) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+        before: dict[int, list[int]] = {}
+        after: dict[int, list[int]] = {}
+        members = {vertex for line in lines.values() for vertex in line}
+        for source, target in self._steps:
+            if source in members:
+                after.setdefault(source, []).append(target)
+                before.setdefault(target, []).append(source)
+        return before, after
+
+    def _wanted(self, line: Sequence[int], before: Neighbours, after: Neighbours) -> list[float]:
+        """Where each of these would stand in the middle of what is before and of what is after."""
+        wanted = []
+        for vertex in line:
+            middles = [
+                sum(self._v[other] for other in side) / len(side)
+                for side in (before.get(vertex), after.get(vertex))
+                if side
+            ]
+            wanted.append(sum(middles) / len(middles) if middles else self._v[vertex])
+        return wanted
+
+    def _spread(self, line: Sequence[int], wanted: Sequence[float]) -> None:
+        """Set the vertices of a layer as near as possible to where they are wanted."""
+        steps = [0.0]
+        for one, other in pairwise(line):
+            both_boxes = one < len(self._sizes) and other < len(self._sizes)
+            gap = GAP if both_boxes else WIRE_GAP
+            steps.append(self._room(one) + gap + self._room(other))
+        for vertex, v in zip(line, apart(wanted, steps), strict=True):
+            self._v[vertex] = v
 
     def _place_layers(self, number: int, vertices: Sequence[int]) -> float:
         """Set the layers of a component one behind the other; return how far they reach."""
@@ -224,28 +279,34 @@ class _Laying:
             layer = self._layers[vertex]
             along[layer] = max(along.get(layer, 0.0), size)
         furthest: Counter[int] = Counter()
-        for wire in self._wires:
+        counted: set[int] = set()
+        for wire, edge in zip(self._wires, self._picture.edges, strict=True):
             if self._component[wire.vertices[0]] == number:
-                for one, other in zip(wire.vertices, wire.vertices[1:]):
+                if edge.count > 1:
+                    ends = (wire.vertices[0], wire.vertices[-2])
+                    counted.update(self._layers[vertex] for vertex in ends)
+                for one, other in pairwise(wire.vertices):
                     layer = self._layers[one]
                     distance = math.ceil(abs(self._v[one] - self._v[other]))
                     furthest[layer] = max(furthest[layer], distance)
         at = 0.0
         for layer in sorted(along):
             self._u[number, layer] = (at, at + along[layer])
-            gap = min(LAYER_GAP_MAX, max(LAYER_GAP, furthest[layer] / STEEPNESS))
+            least = LAYER_GAP + (COUNT_GAP if layer in counted else 0.0)
+            gap = min(LAYER_GAP_MAX, max(least, furthest[layer] / STEEPNESS))
             at += along[layer] + gap
         last = max(along)
         return self._u[number, last][1]
 
     def _boxes(self, corners: Sequence[Point]) -> list[Box]:
         boxes = []
-        for vertex, (along, across) in enumerate(self._sizes):
+        for vertex, (size, across) in enumerate(self._sizes):
             component = self._component[vertex]
             u, v = corners[component]
             low, high = self._u[component, self._layers[vertex]]
-            if self._is_right and not self._picture.nodes[vertex].is_condition:
-                along = high - low  # tasks below each other are as wide as the widest
+            # Tasks below each other are as wide as the widest of them.
+            is_wide = self._is_right and not self._picture.nodes[vertex].is_condition
+            along = high - low if is_wide else size
             boxes.append(
                 Box(u + (low + high - along) / 2, v + self._v[vertex] - across / 2, along, across)
             )
@@ -268,7 +329,7 @@ class _Laying:
         for bend in bends:
             points += [at(bend, 0.0, True), at(bend, 0.0, False)]
         points += [arriving, (end.x, arriving[1])]
-        points = [p for p, before in zip(points, [None, *points]) if p != before]
+        points = [points[0], *(b for a, b in pairwise(points) if a != b)]
         if wire.is_backward:
             points.reverse()
         return tuple(points) if self._is_right else tuple((b, a) for a, b in points)
@@ -323,10 +384,3 @@ def _on_shelves(
         shelf_size = max(shelf_size, u)
         reach = max(reach, at - GAP)
     return corners, (shelf_u + shelf_size, reach)
-
-
-def edge_middle(route: Sequence[Point]) -> Point:
-    """Where a text on an edge stands: in the middle of the way between its last two bends."""
-    gaps = [(a, b) for a, b in zip(route, route[1:]) if a[0] != b[0] and a[1] != b[1]]
-    (x0, y0), (x1, y1) = gaps[-1] if gaps else (route[0], route[-1])
-    return (x0 + x1) / 2, (y0 + y1) / 2

@@ -94,7 +94,7 @@ class Edge(NamedTuple):
     source: str
     target: str
     kind: EdgeKind
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count, which nobody needs
 
 
 class Picture(NamedTuple):

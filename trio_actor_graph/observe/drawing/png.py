@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from trio_actor_graph.observe.drawing.layout import Direction, Point
-from trio_actor_graph.observe.drawing.picture import NodeState
+from trio_actor_graph.observe.drawing.picture import EdgeKind, NodeState
 from trio_actor_graph.observe.drawing.scene import (
     Label,
     Line,
@@ -38,6 +38,7 @@ PIXELS_MAX: Final = 25_000_000
 many are in memory while it is drawn, 300 MB."""
 
 _CURVE_STEPS: Final = 24
+_NOT_IN_FONT: Final = str.maketrans({"×": "x", "…": ".."})
 _GROUND: Final = GROUNDS["light"]
 
 
@@ -75,7 +76,7 @@ class _Pen:
             case Line():
                 colour = _edge_colour(name)
                 points = self._scaled(_curve(shape.points, shape.direction))
-                dashes = [d * self._scale for d in EDGE_DASHES[name]]  # type: ignore[index]
+                dashes = [length * self._scale for length in EDGE_DASHES[_edge_kind(name)]]
                 for part in _dashed(points, dashes):
                     self._stroke(part, colour, 1.4)
             case Polygon():
@@ -117,7 +118,7 @@ class _Pen:
         stroke = 2 * self._scale if is_count else 0.25 * self._scale if is_bold else 0
         self._draw.text(
             (shape.x * self._scale, shape.y * self._scale),
-            shape.text,
+            shape.text.translate(_NOT_IN_FONT),
             fill=colour,
             font=font,
             anchor=anchor,
@@ -151,6 +152,10 @@ def _state_line(name: str) -> str:
 
 def _state(name: str) -> NodeState:
     return next(state for state in STATE_COLOURS if state == name)
+
+
+def _edge_kind(name: str) -> EdgeKind:
+    return next(kind for kind in EDGE_DASHES if kind == name)
 
 
 def _edge_colour(name: str) -> str:

@@ -7,16 +7,15 @@ kind.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from trio_actor_graph.observe.drawing.layout import (
     Box,
     Direction,
-    Layout,
     Point,
     Size,
-    edge_middle,
     lay_out,
 )
 from trio_actor_graph.observe.drawing.picture import (
@@ -46,12 +45,17 @@ TASK_HEIGHT: Final = 30.0
 GROUP_HEIGHT: Final = 52.0
 CONDITION_HEIGHT: Final = 26.0
 HEAD: Final = 8.0
+ALONE_MAX: Final = 3
+"""How many edges may join a box where the numbers on them can still be told apart."""
+
 LEGEND_STEP: Final = 22.0
 WIDTH_MIN: Final = 520.0
 """A picture is at least as wide, so that its legend is not a column of single words."""
 
 
 class Rectangle(NamedTuple):
+    """A box, with round corners or without."""
+
     box: Box
     look: str
     radius: float = 0.0
@@ -66,6 +70,8 @@ class Line(NamedTuple):
 
 
 class Polygon(NamedTuple):
+    """Straight lines through points, closed or open."""
+
     points: tuple[Point, ...]
     look: str
     is_closed: bool = True
@@ -112,6 +118,7 @@ def scene_of(picture: Picture, direction: Direction) -> Scene:
     legend, top = _legend(picture, width)
     left = (width - layout.width) / 2
     nodes = {node.key: node for node in picture.nodes}
+    ends = Ends(Counter(e.source for e in picture.edges), Counter(e.target for e in picture.edges))
     names = {node.key: _title(node) for node in picture.nodes}
     return Scene(
         width=width,
@@ -120,9 +127,14 @@ def scene_of(picture: Picture, direction: Direction) -> Scene:
         legend=tuple(legend),
         edges=tuple(
             Drawn(
-                tuple(_edge_shapes(edge, _moved(route, left, top), layout)), _edge_text(edge, names)
+                (
+                    *_edge_shapes(edge, moved, layout.direction),
+                    *_count_label(edge, moved, layout.direction, ends),
+                ),
+                _edge_text(edge, names),
             )
             for edge, route in zip(picture.edges, layout.routes, strict=True)
+            for moved in [_moved(route, left, top)]
         ),
         nodes=tuple(
             Drawn(
@@ -236,9 +248,9 @@ def _symbol(state: NodeState, x: float, y: float, radius: float = SYMBOL) -> Ite
 # Edges
 
 
-def _edge_shapes(edge: Edge, route: tuple[Point, ...], layout: Layout) -> Iterator[Shape]:
+def _edge_shapes(edge: Edge, route: tuple[Point, ...], direction: Direction) -> Iterator[Shape]:
     (x0, y0), (x, y) = route[0], route[-1]
-    if layout.direction == "right":
+    if direction == "right":
         back = -1 if x >= x0 else 1
         end = (x + back * HEAD * 0.8, y)
         sides = ((x + back * HEAD, y - HEAD / 2), (x + back * HEAD, y + HEAD / 2))
@@ -246,11 +258,36 @@ def _edge_shapes(edge: Edge, route: tuple[Point, ...], layout: Layout) -> Iterat
         back = -1 if y >= y0 else 1
         end = (x, y + back * HEAD * 0.8)
         sides = ((x - HEAD / 2, y + back * HEAD), (x + HEAD / 2, y + back * HEAD))
-    yield Line((*route[:-1], end), f"edge {edge.kind}", layout.direction)
+    yield Line((*route[:-1], end), f"edge {edge.kind}", direction)
     yield Polygon(((x, y), *sides), f"head {edge.kind}")
-    if edge.count > 1:
-        at_x, at_y = edge_middle(route)
-        yield Label(at_x, at_y, f"×{edge.count:,}", "count", SMALL, "middle")
+
+
+def _count_label(
+    edge: Edge, route: tuple[Point, ...], direction: Direction, ends: Ends
+) -> Iterator[Shape]:
+    """The number of a merged edge, where the edge is alone: at that end which has fewer of them.
+
+    Where many leave and many arrive there is no such place; the tooltip tells it.
+    """
+    leaving, arriving = ends.leaving[edge.source], ends.arriving[edge.target]
+    if edge.count == 1 or min(leaving, arriving) > ALONE_MAX:
+        return
+    is_at_source = leaving <= arriving
+    (x, y), sign = (route[0], 1) if is_at_source else (route[-1], -1)
+    if direction == "right":
+        sign = sign if route[-1][0] >= route[0][0] else -sign
+        anchor: Literal["start", "end"] = "start" if sign > 0 else "end"
+        yield Label(x + sign * 10, y - 8, f"×{edge.count:,}", "count", SMALL, anchor)
+    else:
+        sign = sign if route[-1][1] >= route[0][1] else -sign
+        yield Label(x + 6, y + sign * 16, f"×{edge.count:,}", "count", SMALL)
+
+
+class Ends(NamedTuple):
+    """How many edges leave and arrive at each node, by key."""
+
+    leaving: Counter[str]
+    arriving: Counter[str]
 
 
 def _moved(points: Iterable[Point], x: float, y: float) -> tuple[Point, ...]:
@@ -288,6 +325,7 @@ def _state_entries(picture: Picture) -> Iterator[tuple[float, Sequence[Shape]]]:
     for node in picture.nodes:
         for state, number in node.counts.items() if node.is_condition else ():
             conditions[state] = conditions.get(state, 0) + number
+    tallies: list[tuple[NodeState, str, int]]
     tallies = [(state, state, n) for state, n in picture.counts.items() if n]
     tallies += [(state, f"condition {state}", n) for state, n in conditions.items()]
     for state, words, number in tallies:

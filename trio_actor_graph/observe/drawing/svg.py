@@ -8,6 +8,7 @@ notebook, leave each other and the page alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -49,10 +50,15 @@ def svg_text(scene: Scene, identifier: str = "task-graph", *, is_interactive: bo
         is_interactive: nodes can be reached by the Tab key, for a page that does something then.
     """
     width, height = _number(scene.width), _number(scene.height)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" id={quoteattr(identifier)} role="img"'
+    # A picture hides from screen readers what is in it, a group does not.
+    role = "group" if is_interactive else "img"
+    root = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" id={quoteattr(identifier)} role="{role}"'
         f' aria-labelledby="{identifier}-title {identifier}-desc"'
-        f' width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
+        f' width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+    )
+    parts = [
+        root,
         f'<title id="{identifier}-title">{escape(scene.picture.title)}</title>',
         f'<desc id="{identifier}-desc">{escape(scene.picture.summary)}</desc>',
         f"<style>{_style_sheet(identifier)}</style>",
@@ -65,8 +71,6 @@ def svg_text(scene: Scene, identifier: str = "task-graph", *, is_interactive: bo
         *map(_shape, scene.legend),
         "</g>\n</svg>\n",
     ]
-    if is_interactive:  # a picture hides what is in it from screen readers, a group does not
-        parts[0] = parts[0].replace('role="img"', 'role="group"', 1)
     return "\n".join(parts)
 
 
@@ -106,7 +110,7 @@ def _shape(shape: Shape) -> str:
 def _way(points: tuple[Point, ...], direction: Direction) -> str:
     """The points joined by curves that leave and arrive along the direction of work."""
     parts = [f"M{_pair(points[0])}"]
-    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if y0 == y1 or x0 == x1:
             parts.append(f"L{_pair((x1, y1))}")
         elif direction == "right":
