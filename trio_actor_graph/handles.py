@@ -5,6 +5,8 @@ Handles decide nothing. They ask the coordinator, read the core's records, and w
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -41,6 +43,7 @@ from trio_actor_graph.task import FailedAttempt, R_co, Task, TaskCreator
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
     from trio_actor_graph.observe.critical_path import CriticalPath
+    from trio_actor_graph.observe.drawing import Direction
 
 OnFailure = Literal["raise", "continue", "cancel"]
 KeepResults = Literal["all", "needed"]
@@ -254,6 +257,43 @@ class TaskGraph(TaskCreator):
         else:
             raise GraphError(f"logs: there is no scope {scope!r}")
         return self.log_store.of_tasks(uids, after)
+
+    def draw(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        nodes_max: int | None = None,
+        direction: Direction = "right",
+    ) -> None:
+        """Write a picture of the graph as it is now: tasks and conditions with their states.
+
+        It needs the extra ``draw``, but for ``.dot`` and ``.mmd``. A file that is there already is
+        replaced once the new one is whole. The program waits meanwhile: a tenth of a second for a
+        small graph, seconds for a hundred thousand tasks.
+
+        Args:
+            path: the file; its suffix is the format: .svg, .png, .html, .dot or .mmd.
+            nodes_max: above so many nodes tasks of one type and stage are folded together with
+                counts; by default 200.
+            direction: where work goes, "right" or "down".
+
+        Raises:
+            GraphError: another suffix, wrong options, or a library that is missing.
+            OSError: the file cannot be written.
+        """
+        from trio_actor_graph.observe.drawing import NODES_MAX, draw
+
+        most = NODES_MAX if nodes_max is None else nodes_max
+        draw(self.record, path, nodes_max=most, direction=direction)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows the graph: its picture or, without igraph, a table of counts."""
+        from trio_actor_graph.observe.drawing import render_counts, render_svg
+
+        try:
+            return render_svg(self.record, identifier=f"graph-{secrets.token_hex(6)}")
+        except ModuleNotFoundError:
+            return render_counts(self.record)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.record.counts.items() if n)
