@@ -104,6 +104,20 @@ def take_up(carried: bytes) -> None:
         _attempt(f"context variable {name!r}", _set, name, value)
 
 
+def trace_headers_in(carried: bytes | None) -> dict[str, str] | None:
+    """The trace context in what was captured, as headers; None if there is none."""
+    if carried is None:
+        return None
+    trace: dict[str, str] | None = decode_value(carried)[0]
+    return trace
+
+
+def with_trace_headers(carried: bytes | None, headers: dict[str, str]) -> bytes:
+    """What was captured, with another trace context."""
+    _, bound, values = (None, None, None) if carried is None else decode_value(carried)
+    return pickle.dumps((headers, bound, values), protocol=5)
+
+
 def check_variables(names: object) -> tuple[str, ...]:
     """The names of context variables, looked up.
 

@@ -12,11 +12,11 @@ import logging
 import math
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from itertools import count
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -72,6 +72,9 @@ from trio_actor_graph.results import ResultStore, default_stored_bytes_max
 from trio_actor_graph.retries import NEVER, defaults_of, encoded_retry_on
 from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
 
+if TYPE_CHECKING:
+    from trio_actor_graph.observe.spans import Spans
+
 ASKED_MAX: Final = 10_000
 """How many noted questions for results may stand before those of ended attempts are dropped."""
 
@@ -108,6 +111,7 @@ class Coordinator:
         make_engine: Callable[[EngineOwner], Engine] = ProcessEngine,
         log_delivery: LogDelivery | None = None,
         carried: tuple[str, ...] = (),
+        spans: Spans | None = None,
     ):
         self._functions = FunctionTable(loops, registered, _ids)
         self._pool = open_pool()
@@ -137,6 +141,9 @@ class Coordinator:
         self._log_numbers = count(1)
         self._carried = carried
         self._carrier = Carrier(carried)
+        self._spans = spans
+        if spans is not None:
+            self.add_observer(spans)
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = make_engine(self)
         self._local = LocalEngine(
@@ -213,9 +220,11 @@ class Coordinator:
         graph = TaskGraph(self, record, on_failure, results, keep_results)
         self._graphs[uid] = graph
         self._note_news("on_graph", graph, "opened")
+        traced = nullcontext() if self._spans is None else self._spans.in_graph(graph)
         try:
-            async with graph.opened():
-                yield graph
+            with traced:
+                async with graph.opened():
+                    yield graph
         finally:
             self._note_news("on_graph", graph, "closed")
             self._run_commands()  # what leaving it has led to needs the graph once more
@@ -817,6 +826,9 @@ class Coordinator:
         if not worker.loop.is_local:
             for definition in self._functions.definitions(worker.worker_id, entry, call.embedded):
                 self._post(worker, definition)
+        context = call.context
+        if self._spans is not None:
+            context = self._spans.begin_attempt(attempt, context)
         predecessors: tuple[TaskOutcome, ...] = ()
         if len(task.predecessors) > len(attempt.follows):  # of the others it knows all
             outcome = self._graphs[task.graph.uid].results.outcome
@@ -836,7 +848,7 @@ class Coordinator:
                 call.retry_on,
                 predecessors,
                 tuple([a.attempt_id for a in attempt.follows]) if attempt.follows else (),
-                call.context,
+                context,
             ),
         )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
@@ -15,6 +16,9 @@ from trio_actor_graph.errors import GraphError
 from trio_actor_graph.log_delivery import LogDelivery
 from trio_actor_graph.logs import level_number
 from trio_actor_graph.loops import WorkerLoop, as_registered, as_worker_loops
+
+if TYPE_CHECKING:
+    from trio_actor_graph.observe.spans import Spans
 
 
 @asynccontextmanager
@@ -58,6 +62,7 @@ async def open_coordinator(
             None if log_level is None else level_number(log_level), bool(capture_output)
         ),
         carried=check_variables(carried_variables),
+        spans=_open_spans(),
     )
     crash: list[BaseException] = []
     body_error: BaseException | None = None
@@ -93,6 +98,15 @@ async def open_coordinator(
         raise crash[0] from body_error
     if body_error is not None:
         raise body_error
+
+
+def _open_spans() -> Spans | None:
+    """What traces the graphs, if the app traces by OpenTelemetry; then it has imported that."""
+    if "opentelemetry.trace" not in sys.modules:
+        return None
+    from trio_actor_graph.observe.spans import open_spans
+
+    return open_spans()
 
 
 def _unwrapped(error: BaseException) -> BaseException:
