@@ -577,6 +577,8 @@ class Coordinator:
         graph = None if line.graph_uid is None else self._graphs.get(line.graph_uid)
         if graph is not None:
             graph.log_store.put(line)
+            if self._observers:
+                self._observers.tell("on_log", line)
 
     # ---- what running tasks ask for ---------------------------------------------------------
 
