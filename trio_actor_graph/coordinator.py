@@ -50,6 +50,7 @@ from trio_actor_graph.graph.records import (
     LoopRecord,
     TaskRecord,
     TaskSpec,
+    TaskTimes,
     WorkerRecord,
 )
 from trio_actor_graph.graph.retrying import NO_RETRIES
@@ -87,6 +88,8 @@ _ids = count(1)
 _worker_ids = count(1)
 
 
+_INFINITE: Final = math.inf
+
 # Ctrl-C waits until a change of the core is complete.
 _whole = trio.lowlevel.enable_ki_protection
 
@@ -112,6 +115,7 @@ class Coordinator:
         log_delivery: LogDelivery | None = None,
         carried: tuple[str, ...] = (),
         spans: Spans | None = None,
+        records_times: bool = False,
     ):
         self._functions = FunctionTable(loops, registered, _ids)
         self._pool = open_pool()
@@ -133,6 +137,8 @@ class Coordinator:
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
         self._observers = Observers()
+        self._is_recorded = records_times  # also while it is observed
+        self._records_times = records_times
         self._news: list[tuple[Any, ...]] = []  # for observers, besides moves
         self._is_closed = False
         self._thread = threading.get_ident()
@@ -234,6 +240,14 @@ class Coordinator:
             self._forget_functions(uid)
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether it is noted when tasks are created, given to workers, and run.
+
+        It is if it was opened with `record_times=True`, and while there is an observer.
+        """
+        return self._is_recorded
+
+    @property
     def graphs(self) -> tuple[TaskGraph, ...]:
         """The open graphs, oldest first."""
         return tuple(self._graphs.values())
@@ -277,6 +291,7 @@ class Coordinator:
         self._check_open()
         if not self._observers:
             self._scheduler.watch(True)
+            self._is_recorded = True
         self._observers.add(observer)
 
     @_whole
@@ -313,7 +328,8 @@ class Coordinator:
             inputs = ()
             task_call = TaskCall(entry, b"", retry_on, (), self._carrier.capture())
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
-        task.created_at = perf_counter()
+        if self._is_recorded:
+            task.times = TaskTimes(perf_counter())
         if segment is not None:
             self._lent[task] = segment
         self.wake()
@@ -396,14 +412,14 @@ class Coordinator:
         scheduler = self._scheduler
         match message:
             case msg.AttemptFailed(attempt_id, failure, seconds, is_final, began_at):
-                _require(0.0 <= seconds < math.inf, message)
+                _require(0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE, message)
                 attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
                     _note_run(attempt, began_at, seconds)
                     self._run_times.add(attempt.task.spec.name, attempt.worker, seconds)
                 scheduler.on_attempt_failed(attempt_id, failure, seconds, now, is_final=is_final)
             case msg.AttemptReturnedTask(attempt_id, uid, seconds, began_at):
-                _require(0.0 <= seconds < math.inf, message)
+                _require(0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE, message)
                 attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
                     _note_run(attempt, began_at, seconds)
@@ -488,7 +504,8 @@ class Coordinator:
     def _take_result(self, worker_id: int, message: msg.AttemptSucceeded, now: float) -> None:
         scheduler = self._scheduler
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
-        if not 0.0 <= seconds < math.inf:
+        began_at = message.began_at
+        if not (0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE):
             _require(False, message)
         attempt = self._attempt(worker_id, attempt_id)
         segment = None
@@ -507,10 +524,11 @@ class Coordinator:
             self._run_commands()  # tasks that have ended may need some of the others no more
             lack = results.lack_of_room(value)
             if lack is not None:
-                _note_run(attempt, message.began_at, seconds)
+                _note_run(attempt, began_at, seconds)
                 scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
                 return
-        _note_run(attempt, message.began_at, seconds)
+        if attempt.task.times is not None:
+            _note_run(attempt, began_at, seconds)
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
             results.put(task.uid, value, segment)
@@ -610,7 +628,8 @@ class Coordinator:
             if segment is not None:
                 self._lent[task] = segment
         task.creator = attempt.task
-        task.created_at = perf_counter()
+        if self._is_recorded:
+            task.times = TaskTimes(perf_counter())
         graph.hold_child(task, attempt.task)
         self.wake()
 
@@ -814,14 +833,15 @@ class Coordinator:
         self._graphs[task.graph.uid].on_task_ended(task)
         if task.state == "failed":
             self._failed.append(task)
-        if task.state != "succeeded" or task.returns is not None:
-            task.ended_at = perf_counter()
+        if task.times is not None and (task.state != "succeeded" or task.returns is not None):
+            task.times.end_at = perf_counter()
         if self._lent and task.call is None:
             self._lent.pop(task, None)
 
     def _send_attempt(self, attempt: AttemptRecord) -> None:
         task, worker = attempt.task, attempt.worker
-        attempt.given_at = perf_counter()
+        if task.times is not None:
+            task.times.given_at = perf_counter()
         call = task.call
         assert isinstance(call, TaskCall)
         entry = call.function
@@ -909,6 +929,7 @@ class Coordinator:
         """Note nothing more when the last observer has gone, or has failed."""
         if not self._observers:
             self._scheduler.watch(False)
+            self._is_recorded = self._records_times
             self._news.clear()
 
     def _start_worker(self, worker: WorkerRecord) -> None:
@@ -1078,15 +1099,14 @@ def _limit(timeout_seconds: float | None) -> float | None:
 
 def _note_run(attempt: AttemptRecord, began_at: float, seconds: float) -> None:
     """Note when and where an attempt ran that has reported its end, if it still counts."""
-    task = attempt.task
-    if task.attempt is not attempt:
+    times = attempt.task.times
+    if times is None or not attempt.is_wanted:
         return
-    now = perf_counter()
-    if not 0.0 < began_at <= now:  # there is no such time, but nothing depends on it
-        began_at = now - seconds
-    task.began_at = began_at
-    task.ended_at = task.ran_until = now if attempt.has_awaited else min(now, began_at + seconds)
-    task.ran_in = attempt.worker
+    times.began_at = began_at
+    times.ran_until = began_at + seconds
+    if attempt.has_awaited:  # its own seconds are without those
+        times.ran_until = max(times.ran_until, perf_counter())
+    times.ran_in = attempt.worker
 
 
 def _require(makes_sense: bool, message: msgspec.Struct) -> None:

@@ -165,17 +165,25 @@ class TaskGraph(TaskCreator):
             path: a `.json` or `.json.gz` file.
 
         Raises:
-            GraphError: another suffix.
+            GraphError: another suffix, or no times were recorded: that takes
+                `open_coordinator(record_times=True)`, or an observer.
             OSError: it cannot be written.
         """
         from trio_actor_graph.observe.trace import write_trace
 
+        self._check_recorded()
         write_trace(self.record, Path(path))
 
     def critical_path(self) -> CriticalPath:
-        """Which tasks made the run, so far, as long as it was. `print` shows it as a table."""
+        """Which tasks made the run, so far, as long as it was. `print` shows it as a table.
+
+        Raises:
+            GraphError: no times were recorded: that takes `open_coordinator(record_times=True)`, or
+                an observer.
+        """
         from trio_actor_graph.observe.critical_path import critical_path
 
+        self._check_recorded()
         return critical_path(self.record)
 
     def cancel(self) -> None:
@@ -433,6 +441,14 @@ class TaskGraph(TaskCreator):
     def _check_open(self) -> None:
         if self._is_closed:
             raise GraphError(f"graph {self.name!r} has been closed")
+
+    def _check_recorded(self) -> None:
+        tasks = self.record.tasks.values()
+        if tasks and all(task.times is None for task in tasks):
+            raise GraphError(
+                f"no times were recorded in graph {self.name!r}: "
+                "open the coordinator with record_times=True"
+            )
 
     async def _abandon(self) -> None:
         """Cancel what is left and give it a moment to stop."""

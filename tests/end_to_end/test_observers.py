@@ -97,7 +97,7 @@ async def test_every_move_is_told_in_order() -> None:
 
 async def test_tasks_know_when_and_where_they_ran() -> None:
     async with (
-        open_coordinator([WorkerLoop("default")]) as coordinator,
+        open_coordinator([WorkerLoop("default")], record_times=True) as coordinator,
         coordinator.open_graph() as graph,
     ):
         first = graph.create_task(double, 1)

@@ -49,7 +49,7 @@ LOOPS = [
 
 async def run(folder: Path) -> tuple[Any, Any]:
     async with (
-        open_coordinator(LOOPS, start="eager") as coordinator,
+        open_coordinator(LOOPS, start="eager", record_times=True) as coordinator,
         coordinator.open_graph("traced", on_failure="continue") as graph,
     ):
         first = graph.create_task(work, 0.05, name="first")
@@ -142,7 +142,9 @@ def arrows(events: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 async def test_the_critical_path_goes_through_what_took_longest() -> None:
     async with (
-        open_coordinator([WorkerLoop("default", processes=2)], start="eager") as coordinator,
+        open_coordinator(
+            [WorkerLoop("default", processes=2)], start="eager", record_times=True
+        ) as coordinator,
         coordinator.open_graph() as graph,
     ):
         assert str(graph.critical_path()) == "no task has run"
@@ -164,7 +166,7 @@ async def test_the_critical_path_goes_through_what_took_longest() -> None:
 
 async def test_creators_and_returned_tasks_are_on_the_path() -> None:
     async with (
-        open_coordinator([WorkerLoop("default")], start="eager") as coordinator,
+        open_coordinator([WorkerLoop("default")], start="eager", record_times=True) as coordinator,
         coordinator.open_graph() as graph,
     ):
         creator = graph.create_task(create_child, name="creator")
@@ -180,7 +182,9 @@ async def test_creators_and_returned_tasks_are_on_the_path() -> None:
 
 async def test_a_running_task_is_in_the_trace(tmp_path: Path) -> None:
     async with (
-        open_coordinator([WorkerLoop("default", concurrency=2, processes=0)]) as coordinator,
+        open_coordinator(
+            [WorkerLoop("default", concurrency=2, processes=0)], record_times=True
+        ) as coordinator,
         coordinator.open_graph() as graph,
     ):
         task = graph.create_task(trio.sleep_forever, name="endless")
@@ -194,7 +198,7 @@ async def test_a_running_task_is_in_the_trace(tmp_path: Path) -> None:
 
 async def test_what_was_lost_with_its_worker_is_on_the_path_as_waiting() -> None:
     async with (
-        open_coordinator([WorkerLoop("default")]) as coordinator,
+        open_coordinator([WorkerLoop("default")], record_times=True) as coordinator,
         coordinator.open_graph(on_failure="continue") as graph,
     ):
         lost = graph.create_task(die, name="lost")
@@ -203,3 +207,17 @@ async def test_what_was_lost_with_its_worker_is_on_the_path_as_waiting() -> None
         path = graph.critical_path()
         assert [step.name for step in path.steps] == ["after"]
         assert lost.state == "failed"
+
+
+async def test_without_recorded_times_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    async with (
+        open_coordinator([WorkerLoop("default", processes=0)]) as coordinator,
+        coordinator.open_graph("g") as graph,
+    ):
+        assert str(graph.critical_path()) == "no task has run"
+        await graph.create_task(abs, -1).result()
+        assert not coordinator.is_recorded
+        for ask in (graph.critical_path, lambda: graph.trace(tmp_path / "t.json")):
+            with pytest.raises(GraphError, match="no times were recorded in graph 'g': open the"):
+                ask()
+    assert list(tmp_path.iterdir()) == []
