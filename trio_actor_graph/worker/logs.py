@@ -102,10 +102,12 @@ class LogSender(logging.Handler):
         if self not in logging.root.handlers:
             logging.root.addHandler(self)
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Send what there is; nothing more will be. Not `close`, which `logging.shutdown` calls."""
+        logging.root.removeHandler(self)
         self._flusher.close()
         self._flush()
-        super().close()
+        self.close()
 
     # ---- records ----------------------------------------------------------------------------
 
@@ -152,12 +154,13 @@ class LogSender(logging.Handler):
 
     def _end(self, attempt: RunningAttempt) -> None:
         """Send what is left to say, since there may be no line that follows."""
-        for call in self._at_ends:
-            call(attempt)
-        if self.dropped:
-            text = f"{self.dropped:,} log lines were dropped here"
-            record = _text_record("trio_actor_graph", logging.WARNING, text)
-            self._report(record, attempt)  # there is no end to its lines without this one
+        with suppress(Exception):
+            for call in self._at_ends:
+                call(attempt)
+            if self.dropped:
+                text = f"{self.dropped:,} log lines were dropped here"
+                record = _text_record("trio_actor_graph", logging.WARNING, text)
+                self._report(record, attempt)  # whether there is room or not: it is the last
 
     def attempt(self) -> RunningAttempt | None:
         """The attempt in which this is called; None for one of a coordinator inside a task."""
@@ -165,8 +168,10 @@ class LogSender(logging.Handler):
         return attempt if attempt is not None and attempt.runner is self._runner else None
 
     def _message(self, record: logging.LogRecord, attempt: RunningAttempt | None) -> Logged:
-        dropped, self.dropped = self.dropped, 0
-        running = None if attempt is None else attempt.message
+        dropped, running = 0, None
+        if attempt is not None:  # else nobody would know of which graph they were
+            running = attempt.message
+            dropped, self.dropped = self.dropped, 0
         text, exception, details = contents(record)
         return Logged(
             None if running is None else running.attempt_id,
@@ -277,8 +282,7 @@ def open_log_sender(settings: LogSettings | None, link: Link[Any]) -> Iterator[L
     try:
         yield sender
     finally:
-        logging.root.removeHandler(sender)
-        sender.close()
+        sender.stop()
 
 
 def is_of_tractor(logger: str) -> bool:
