@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_actor_graph.buffers.windows import windows
@@ -214,11 +215,20 @@ class LogSender(logging.Handler):
 
     def _has_room(self, attempt: RunningAttempt | None) -> bool:
         """Whether a line can be sent; functions in their threads wait for it, for a moment."""
-        if attempt is not None and threading.get_ident() != self._trio_thread:
-            if self._unsent_lines() >= UNSENT_LINES_MAX:
+        if self._has_room_now():
+            return True
+        if attempt is None or threading.get_ident() == self._trio_thread:
+            return False
+        deadline = perf_counter() + LOG_ROOM_SECONDS
+        while not self._has_room_now() and (seconds := deadline - perf_counter()) > 0:
+            if not self._link.has_room:
+                self._link.wait_for_room(seconds)
+            else:
                 self._flush_if_free()
-            if not self._link.has_room and not self._link.is_sending:
-                self._link.wait_for_room(LOG_ROOM_SECONDS)
+                time.sleep(0)  # where another thread does
+        return self._has_room_now()
+
+    def _has_room_now(self) -> bool:
         return self._link.has_room and self._unsent_lines() < UNSENT_LINES_MAX
 
     def _unsent_lines(self) -> int:
