@@ -89,6 +89,7 @@ class LogSender(logging.Handler):
 
     def attach(self, runner: AttemptRunner) -> None:
         """From now on lines travel with the runner's reports."""
+        self._flush()
         self._runner = runner
         runner.on_loaded = self.see_installed
 
@@ -169,11 +170,11 @@ class LogSender(logging.Handler):
         return attempt if attempt is not None and attempt.runner is self._runner else None
 
     def _message(self, record: logging.LogRecord, attempt: RunningAttempt | None) -> Logged:
+        text, exception, details = contents(record)
         dropped, running = 0, None
         if attempt is not None:  # else nobody would know of which graph they were
             running = attempt.message
             dropped, self.dropped = self.dropped, 0
-        text, exception, details = contents(record)
         return Logged(
             None if running is None else running.attempt_id,
             0 if running is None else running.uid,
