@@ -564,7 +564,11 @@ class Coordinator:
         if attempt is not None:
             _require(attempt.task.uid == message.uid, message)
             return attempt.task
-        tasks = (graph.record.tasks.get(message.uid) for graph in self._graphs.values())
+        return self._find_task(message.uid)
+
+    def _find_task(self, uid: int) -> TaskRecord | None:
+        """A task of an open graph."""
+        tasks = (graph.record.tasks.get(uid) for graph in tuple(self._graphs.values()))
         return next((task for task in tasks if task is not None), None)
 
     def _origin(self, worker_id: int, task: TaskRecord | None, uid: int, attempt: int) -> Origin:
@@ -579,7 +583,7 @@ class Coordinator:
     ) -> None:
         """A task in this process logs something, in whatever thread: say whose record it is."""
         attempt = self._scheduler.attempts.get(message.attempt_id)
-        task = None if attempt is None else attempt.task
+        task = self._find_task(message.uid) if attempt is None else attempt.task
         origin = self._origin(worker_id, task, message.uid, message.attempt_number)
         record.__dict__.update(origin._asdict())
         if threading.get_ident() == self._thread:
