@@ -40,7 +40,7 @@ edges lie beside each other and push the boxes apart."""
 
 BANDS_PART: Final = 8
 """A picture that is too long is folded into this part of its nodes as bands of stages, so that a
-band has room for as many functions."""
+band has room for as many functions. If all leads to all, there are a quarter as many bands."""
 
 WORTH_SHOWING: Final = 0.01
 """Which part of its band a function must make up to be shown beside "other names"."""
@@ -87,12 +87,19 @@ def _ways(picture: Picture, nodes_max: int) -> Iterator[tuple[list[_Key], bool]]
     for keys in (by_name, by_function):
         yield _most_numerous_first(keys, nodes_max), False
         yield keys, False
-    bands = max(1, nodes_max // BANDS_PART)
-    width = max(1, -(-(max(node.stage for node in nodes) + 1) // bands))
-    in_bands = [_function(node, node.stage // width) for node in nodes]
-    yield in_bands, False
-    bands = len({node.stage // width for node in nodes})
-    yield _with_others(nodes, in_bands, width, max(1, nodes_max // bands - 2)), True
+    for part in (BANDS_PART, BANDS_PART * BANDS_PART // 2):
+        width = _band_width(nodes, max(1, nodes_max // part))
+        in_bands = [_function(node, node.stage // width) for node in nodes]
+        yield in_bands, False
+        bands = len({node.stage // width for node in nodes})
+        most = max(1, nodes_max // bands - 2)
+        yield _with_others(nodes, in_bands, width, most), part > BANDS_PART
+
+
+def _band_width(nodes: tuple[Node, ...], bands: int) -> int:
+    """How many stages go into each of so many bands."""
+    stages = max(node.stage for node in nodes) + 1
+    return -(-stages // bands)
 
 
 def _function(node: Node, stage: int) -> _Key:
@@ -141,7 +148,7 @@ def _folded(picture: Picture, keys: list[_Key]) -> Picture:
             node = _group(f"g{len(nodes) + 1}", folded, is_others)
         nodes.append(node)
         place.update((each.key, node.key) for each in folded)
-    # In the direction of work, which bands have cycles in: conditions stand before what they let go.
+    # Bands have cycles among them, which are cut in this order: a condition leads to its task.
     nodes.sort(key=lambda node: (node.stage, not node.is_condition))
     inside, edges = _merged(picture.edges, place)
     return picture._replace(

@@ -114,7 +114,7 @@ class _Wire(NamedTuple):
 
 
 class _Laying:
-    """The work of `lay_out`. A vertex is a node, by its place in the picture, or a bend of a wire."""
+    """The work of `lay_out`. A vertex is a node, by its place, or a bend of a wire."""
 
     def __init__(self, picture: Picture, sizes: Mapping[str, Size], direction: Direction):
         self._picture = picture

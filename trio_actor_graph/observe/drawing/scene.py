@@ -39,6 +39,9 @@ MARGIN: Final = 24.0
 TEXT: Final = 13.0
 SMALL: Final = 11.0
 TITLE: Final = 16.0
+BOLD: Final = 1.12
+"""How much wider bold letters are."""
+
 SYMBOL: Final = 5.0
 PAD: Final = 10.0
 TASK_HEIGHT: Final = 30.0
@@ -118,7 +121,11 @@ def scene_of(picture: Picture, direction: Direction) -> Scene:
     legend, top = _legend(picture, width)
     left = (width - layout.width) / 2
     nodes = {node.key: node for node in picture.nodes}
-    ends = Ends(Counter(e.source for e in picture.edges), Counter(e.target for e in picture.edges))
+    ends = Ends(
+        Counter(edge.source for edge in picture.edges),
+        Counter(edge.target for edge in picture.edges),
+        Counter(frozenset((edge.source, edge.target)) for edge in picture.edges),
+    )
     names = {node.key: _title(node) for node in picture.nodes}
     return Scene(
         width=width,
@@ -184,7 +191,7 @@ def _size(node: Node) -> Size:
         return _even(2 * PAD + symbol + label + 6 + text_width(f"#{node.uid}", SMALL)), TASK_HEIGHT
     if node.kind == "condition":
         return _even(2 * PAD + 4 + symbol + text_width(short(node.label), SMALL)), CONDITION_HEIGHT
-    first = label + 8 + text_width(f"×{node.total:,}", TEXT)
+    first = label + 8 + BOLD * text_width(f"×{node.total:,}", TEXT)
     second = sum(width for *_, width in _tallies(node))
     return _even(2 * PAD + max(first, second)), GROUP_HEIGHT
 
@@ -270,7 +277,8 @@ def _count_label(
     Where many leave and many arrive there is no such place; the tooltip tells it.
     """
     leaving, arriving = ends.leaving[edge.source], ends.arriving[edge.target]
-    if edge.count == 1 or min(leaving, arriving) > ALONE_MAX:
+    is_alone = ends.pairs[frozenset((edge.source, edge.target))] == 1
+    if edge.count == 1 or not is_alone or min(leaving, arriving) > ALONE_MAX:
         return
     is_at_source = leaving <= arriving
     (x, y), sign = (route[0], 1) if is_at_source else (route[-1], -1)
@@ -284,10 +292,11 @@ def _count_label(
 
 
 class Ends(NamedTuple):
-    """How many edges leave and arrive at each node, by key."""
+    """How many edges leave and arrive at each node, by key, and how many join each two of them."""
 
     leaving: Counter[str]
     arriving: Counter[str]
+    pairs: Counter[frozenset[str]]
 
 
 def _moved(points: Iterable[Point], x: float, y: float) -> tuple[Point, ...]:
@@ -304,7 +313,7 @@ def _legend(picture: Picture, width: float) -> tuple[list[Shape], float]:
     words = "1 task" if total == 1 else f"{total:,} tasks"
     if picture.nodes and sum(not n.is_condition for n in picture.nodes) < total:
         words += ", folded by name and stage"
-    after = MARGIN + text_width(title, TITLE) + 14
+    after = MARGIN + BOLD * text_width(title, TITLE) + 10
     shapes: list[Shape] = [
         Label(MARGIN, MARGIN + 4, title, "strong", TITLE),
     ]
