@@ -178,7 +178,7 @@ def _edge_text(edge: Edge, names: dict[str, str]) -> str:
     words = f"{names[edge.source]} {EDGE_WORDS[edge.kind]} {names[edge.target]}"
     if edge.kind in ("succeeded", "completed"):
         words = f"{names[edge.source]} {EDGE_WORDS[edge.kind]} for {names[edge.target]}"
-    return f"{words} ×{edge.count:,}" if edge.count > 1 else words
+    return f"{words} ×{edge.number:,}" if edge.number > 1 else words
 
 
 # Nodes
@@ -278,17 +278,17 @@ def _count_label(
     """
     leaving, arriving = ends.leaving[edge.source], ends.arriving[edge.target]
     is_alone = ends.pairs[frozenset((edge.source, edge.target))] == 1
-    if edge.count == 1 or not is_alone or min(leaving, arriving) > ALONE_MAX:
+    if edge.number == 1 or not is_alone or min(leaving, arriving) > ALONE_MAX:
         return
     is_at_source = leaving <= arriving
     (x, y), sign = (route[0], 1) if is_at_source else (route[-1], -1)
     if direction == "right":
         sign = sign if route[-1][0] >= route[0][0] else -sign
         anchor: Literal["start", "end"] = "start" if sign > 0 else "end"
-        yield Label(x + sign * 10, y - 8, f"×{edge.count:,}", "count", SMALL, anchor)
+        yield Label(x + sign * 10, y - 8, f"×{edge.number:,}", "count", SMALL, anchor)
     else:
         sign = sign if route[-1][1] >= route[0][1] else -sign
-        yield Label(x + 6, y + sign * 16, f"×{edge.count:,}", "count", SMALL)
+        yield Label(x + 6, y + sign * 16, f"×{edge.number:,}", "count", SMALL)
 
 
 class Ends(NamedTuple):
@@ -334,9 +334,12 @@ def _state_entries(picture: Picture) -> Iterator[tuple[float, Sequence[Shape]]]:
     for node in picture.nodes:
         for state, number in node.counts.items() if node.is_condition else ():
             conditions[state] = conditions.get(state, 0) + number
-    tallies: list[tuple[NodeState, str, int]]
-    tallies = [(state, state, n) for state, n in picture.counts.items() if n]
-    tallies += [(state, f"condition {state}", n) for state, n in conditions.items()]
+    tallies: list[tuple[NodeState, str, int]] = []
+    for state, number in picture.counts.items():
+        if number:
+            tallies.append((state, str(state), number))
+    for state, number in conditions.items():
+        tallies.append((state, f"condition {state}", number))
     for state, words, number in tallies:
         text = f"{words} {number:,}"
         shapes = [*_symbol(state, SYMBOL, 0), Label(2 * SYMBOL + 6, 0, text, "text", SMALL)]
