@@ -6,7 +6,6 @@ Handles decide nothing. They ask the coordinator, read the core's records, and w
 from __future__ import annotations
 
 import os
-import secrets
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -296,6 +295,8 @@ class TaskGraph(TaskCreator):
 
     def _repr_html_(self) -> str:
         """How a notebook shows the graph: its picture or, without igraph, a table of counts."""
+        import secrets
+
         from trio_actor_graph.observe.drawing import render_counts, render_svg
 
         try:
