@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -66,7 +67,7 @@ from trio_actor_graph.log_delivery import (
 )
 from trio_actor_graph.logs import LogLine
 from trio_actor_graph.loops import WorkerLoop
-from trio_actor_graph.observers import Observer, Observers
+from trio_actor_graph.observers import Observer, Watch
 from trio_actor_graph.outcome import TaskOutcome, describe_exception, failure_error
 from trio_actor_graph.payload import encode_value
 from trio_actor_graph.results import ResultStore, default_stored_bytes_max
@@ -75,6 +76,8 @@ from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerS
 
 if TYPE_CHECKING:
     from trio_actor_graph.observe.spans import Spans
+    from trio_actor_graph.web.limits import HttpLimits
+    from trio_actor_graph.web.server import HttpServer
 
 ASKED_MAX: Final = 10_000
 """How many noted questions for results may stand before those of ended attempts are dropped."""
@@ -136,10 +139,7 @@ class Coordinator:
         self._workers_changed = trio.Event()
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
-        self._observers = Observers()
-        self._is_recorded = records_times  # also while it is observed
-        self._records_times = records_times
-        self._news: list[tuple[Any, ...]] = []  # for observers, besides moves
+        self._watch = Watch(self._scheduler, self.wake, spans, records_times)
         self._is_closed = False
         self._thread = threading.get_ident()
         self._token = trio.lowlevel.current_trio_token()
@@ -147,9 +147,6 @@ class Coordinator:
         self._log_numbers = count(1)
         self._carried = carried
         self._carrier = Carrier(carried)
-        self._spans = spans
-        if spans is not None:
-            self.add_observer(spans)
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = make_engine(self)
         self._local = LocalEngine(
@@ -225,14 +222,14 @@ class Coordinator:
         results = ResultStore(stored_bytes_max)
         graph = TaskGraph(self, record, on_failure, results, keep_results)
         self._graphs[uid] = graph
-        self._note_news("on_graph", graph, "opened")
-        traced = nullcontext() if self._spans is None else self._spans.in_graph(graph)
+        self._watch.note("on_graph", graph, "opened")
+        traced = self._watch.in_graph(graph)
         try:
             with traced:
                 async with graph.opened():
                     yield graph
         finally:
-            self._note_news("on_graph", graph, "closed")
+            self._watch.note("on_graph", graph, "closed")
             self._run_commands()  # what leaving it has led to needs the graph once more
             del self._graphs[uid]
             self._log_delivery.forget_chain()
@@ -245,7 +242,7 @@ class Coordinator:
 
         It is if it was opened with `record_times=True`, and while there is an observer.
         """
-        return self._is_recorded
+        return self._watch.is_recorded
 
     @property
     def graphs(self) -> tuple[TaskGraph, ...]:
@@ -270,6 +267,70 @@ class Coordinator:
             for w in self._scheduler.workers.values()
         )
 
+    def graph(self, uid: int) -> TaskGraph | None:
+        """The open graph of this number; None if there is none."""
+        return self._graphs.get(uid)
+
+    @property
+    def worker_records(self) -> Mapping[int, WorkerRecord]:
+        """What the core knows of the workers, by their numbers; to be read only."""
+        return self._scheduler.workers
+
+    @property
+    def registered_functions(self) -> Mapping[str, FunctionEntry]:
+        """The functions that may be named by string, by name."""
+        return self._functions.registered
+
+    @property
+    def loop_names(self) -> tuple[str, ...]:
+        """The names of the worker loops."""
+        return tuple(self._loops)
+
+    def serve_http(
+        self,
+        socket_path: str | os.PathLike[str] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        token_path: str | os.PathLike[str] | None = None,
+        allow_remote: bool = False,
+        hosts: Iterable[str] = (),
+        limits: HttpLimits | None = None,
+    ) -> AbstractAsyncContextManager[HttpServer]:
+        """Serve this coordinator over HTTP while the block runs; see `docs/http.md`.
+
+        Without arguments it listens at a Unix socket in a private folder, `server.socket_path`,
+        which only this user can use. Needs the extra "web".
+
+        Args:
+            socket_path: where to put the Unix socket instead. It has mode 0600.
+            host, port: listen at this address instead; port 0 takes a free one. Clients have to
+                send `server.token`, which is also in the file `server.token_path`.
+            token_path: the file of the token. It is made with mode 0600; if there is one, the token
+                is the one in it. By default a new one in a private folder.
+            allow_remote: listen at an address that other machines can reach. Nothing is encrypted:
+                that is for a private network, or for a proxy to do.
+            hosts: names by which clients may call the server, besides localhost and addresses.
+            limits: how much it takes on.
+
+        Raises:
+            GraphError: an argument is not what it should be, or the address cannot be had.
+        """
+        from trio_actor_graph.web.limits import HttpLimits
+        from trio_actor_graph.web.server import open_server
+
+        self._check_open()
+        return open_server(
+            self,
+            socket_path,
+            host=host,
+            port=port,
+            token_path=token_path,
+            allow_remote=allow_remote,
+            hosts=hosts,
+            limits=limits or HttpLimits(),
+        )
+
     def statistics(self) -> CoordinatorStatistics:
         """What has been done so far, as one frozen value."""
         counts: dict[str, int] = {}
@@ -289,16 +350,12 @@ class Coordinator:
     def add_observer(self, observer: Observer) -> None:
         """Tell an observer from now on of what happens to graphs, tasks and workers."""
         self._check_open()
-        if not self._observers:
-            self._scheduler.watch(True)
-            self._is_recorded = True
-        self._observers.add(observer)
+        self._watch.add(observer)
 
     @_whole
     def remove_observer(self, observer: Observer) -> None:
         """Tell it nothing more; does nothing if it is none."""
-        self._observers.remove(observer)
-        self._stop_watching()
+        self._watch.remove(observer)
 
     # ---- what handles ask for ---------------------------------------------------------------
 
@@ -328,7 +385,7 @@ class Coordinator:
             inputs = ()
             task_call = TaskCall(entry, b"", retry_on, (), self._carrier.capture())
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
-        if self._is_recorded:
+        if self._watch.is_recorded:
             task.times = TaskTimes(perf_counter())
         if segment is not None:
             self._lent[task] = segment
@@ -362,7 +419,7 @@ class Coordinator:
     @_whole
     def cancel_graph(self, graph: GraphRecord) -> None:
         if not graph.is_cancelled and graph.uid in self._graphs:
-            self._note_news("on_graph", self._graphs[graph.uid], "cancelled")
+            self._watch.note("on_graph", self._graphs[graph.uid], "cancelled")
         self._scheduler.on_graph_cancelled(graph)
         self.wake()
 
@@ -398,7 +455,7 @@ class Coordinator:
         self._forget_durations()
         if (worker := self._scheduler.workers.get(worker_id)) is not None:
             was_asked = worker.is_stopping or worker.is_retiring or self._is_closed
-            self._note_news("on_worker", worker, "ended" if was_asked else "lost")
+            self._watch.note("on_worker", worker, "ended" if was_asked else "lost")
         self._scheduler.on_worker_lost(worker_id, end, trio.current_time())
         self._workers_changed.set()
         self._run_commands()
@@ -465,12 +522,12 @@ class Coordinator:
                 scheduler.on_worker_ready(worker_id, now)
                 self._workers_changed.set()
                 if (ready := scheduler.workers.get(worker_id)) is not None:
-                    self._note_news("on_worker", ready, "ready")
+                    self._watch.note("on_worker", ready, "ready")
             case msg.WorkerUnable(text):
                 worker = scheduler.workers.get(worker_id)
                 _require(worker is None or not worker.is_ready, message)
                 if worker is not None:
-                    self._note_news("on_worker", worker, "lost")
+                    self._watch.note("on_worker", worker, "lost")
                 scheduler.on_worker_start_failed(worker_id, text)
                 self._processes.kill(worker_id)
             case _:
@@ -599,8 +656,7 @@ class Coordinator:
         graph = None if line.graph_uid is None else self._graphs.get(line.graph_uid)
         if graph is not None:
             graph.log_store.put(line)
-            if self._observers:
-                self._observers.tell("on_log", line)
+            self._watch.tell_line(line)
 
     # ---- what running tasks ask for ---------------------------------------------------------
 
@@ -632,7 +688,7 @@ class Coordinator:
             if segment is not None:
                 self._lent[task] = segment
         task.creator = attempt.task
-        if self._is_recorded:
+        if self._watch.is_recorded:
             task.times = TaskTimes(perf_counter())
         graph.hold_child(task, attempt.task)
         self.wake()
@@ -790,8 +846,8 @@ class Coordinator:
             failed, self._failed = self._failed, []
             for task in failed:
                 self._graphs[task.graph.uid].on_failure_told(task)
-        if self._observers:
-            self._tell_observers()
+        if self._watch.is_active:
+            self._watch.tell()
         deadline = scheduler.next_deadline()
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
@@ -814,10 +870,10 @@ class Coordinator:
             case do.GraphEnded(graph):
                 if graph.uid in self._graphs:
                     self._graphs[graph.uid].on_ended()
-                    self._note_news("on_graph", self._graphs[graph.uid], "finished")
+                    self._watch.note("on_graph", self._graphs[graph.uid], "finished")
             case do.GraphStuck(graph, story):
                 self._graphs[graph.uid].on_stuck(story)
-                self._note_news("on_graph", self._graphs[graph.uid], "stalled")
+                self._watch.note("on_graph", self._graphs[graph.uid], "stalled")
             case do.StartWorker(worker):
                 self._start_worker(worker)
             case do.CheckAttempt(attempt):
@@ -853,8 +909,8 @@ class Coordinator:
             for definition in self._functions.definitions(worker.worker_id, entry, call.embedded):
                 self._post(worker, definition)
         context = call.context
-        if self._spans is not None:
-            context = self._spans.begin_attempt(attempt, context)
+        if self._watch.spans is not None:
+            context = self._watch.spans.begin_attempt(attempt, context)
         predecessors: tuple[TaskOutcome, ...] = ()
         if len(task.predecessors) > len(attempt.follows):  # of the others it knows all
             outcome = self._graphs[task.graph.uid].results.outcome
@@ -915,29 +971,8 @@ class Coordinator:
         else:
             batch.append(message)
 
-    def _note_news(self, what: str, *about: Any) -> None:
-        """Have observers told, after the moves that led to it."""
-        if self._observers:
-            self._news.append((what, *about))
-
-    def _tell_observers(self) -> None:
-        moves = self._scheduler.take_moves()
-        if moves:
-            self._observers.tell("on_moves", moves, perf_counter())
-        news, self._news = self._news, []
-        for what, *about in news:
-            self._observers.tell(what, *about)
-        self._stop_watching()
-
-    def _stop_watching(self) -> None:
-        """Note nothing more when the last observer has gone, or has failed."""
-        if not self._observers:
-            self._scheduler.watch(False)
-            self._is_recorded = self._records_times
-            self._news.clear()
-
     def _start_worker(self, worker: WorkerRecord) -> None:
-        self._note_news("on_worker", worker, "starting")
+        self._watch.note("on_worker", worker, "starting")
         loop = worker.loop.name
         entries = [] if worker.loop.is_local else self._functions.assigned_to(loop)
         definitions = self._functions.on_worker_started(worker.worker_id, entries)

@@ -140,6 +140,7 @@ RULES = [
         "web",
         "the HTTP face stands on the public names, and unpickles nothing",
         never=("cloudpickle", "pickle", *ours("actors", "engine", "graph.scheduler", "worker")),
+        yet=ours("engine.sockets.private_folder"),
     ),
     Rule(
         "classic",
@@ -160,6 +161,7 @@ RULES = [
         "coordinator",
         "the coordinator stands below its faces",
         never=("hypercorn", "starlette", *ours("classic", "testing", "web")),
+        yet=ours("web.limits.HttpLimits", "web.server.open_server"),  # when somebody asks for them
     ),
     Rule(
         "logs",
