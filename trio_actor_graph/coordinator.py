@@ -8,7 +8,6 @@ it is synchronous code in one thread, so there are no locks and nothing is seen 
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import threading
@@ -57,15 +56,8 @@ from trio_actor_graph.graph.records import (
 from trio_actor_graph.graph.retrying import NO_RETRIES
 from trio_actor_graph.graph.scheduler import Scheduler
 from trio_actor_graph.handles import KeepResults, OnFailure, TaskGraph, mark_seen
-from trio_actor_graph.log_delivery import (
-    LogDelivery,
-    Origin,
-    check_logged,
-    details_of,
-    line_of,
-    line_of_record,
-)
-from trio_actor_graph.logs import LogLine
+from trio_actor_graph.log_delivery import LogDelivery
+from trio_actor_graph.log_keeping import LogKeeping
 from trio_actor_graph.loops import WorkerLoop
 from trio_actor_graph.observers import Observer, Watch
 from trio_actor_graph.outcome import TaskOutcome, describe_exception, failure_error
@@ -142,10 +134,13 @@ class Coordinator:
         self._watch = Watch(self._scheduler, self.wake, spans, records_times)
         self._is_closed = False
         self._thread = threading.get_ident()
-        self._token = trio.lowlevel.current_trio_token()
-        self._log_delivery = log_delivery or LogDelivery()
-        self._log_numbers = count(1)
-        self._carried = carried
+        self._logs = LogKeeping(
+            log_delivery or LogDelivery(),
+            self._scheduler,
+            self._graphs,
+            self._watch,
+            lambda worker: self._engine(worker.loop).pid(worker.worker_id),
+        )
         self._carrier = Carrier(carried)
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = make_engine(self)
@@ -155,7 +150,7 @@ class Coordinator:
             setups,
             self._pool,
             self._carrier,
-            self._note_record,
+            self._logs.note_record,
         )
         # Encoded now, so that an unpicklable setup is refused where it was written.
         self._setups = {
@@ -232,7 +227,7 @@ class Coordinator:
             self._watch.note("on_graph", graph, "closed")
             self._run_commands()  # what leaving it has led to needs the graph once more
             del self._graphs[uid]
-            self._log_delivery.forget_chain()
+            self._logs.delivery.forget_chain()
             self._scheduler.on_graph_closed(record)
             self._forget_functions(uid)
 
@@ -443,7 +438,7 @@ class Coordinator:
                 if type(message) is msg.AttemptSucceeded:  # most are, and `match` takes its time
                     self._take_result(worker_id, message, now)
                 elif type(message) is msg.Logged:
-                    self._take_line(worker_id, message)
+                    self._logs.take(worker_id, message)
                 else:
                     self._take_message(worker_id, message, now)
         finally:
@@ -597,66 +592,6 @@ class Coordinator:
         self._scheduler.on_attempt_returned_task(attempt_id, uid, seconds, now)
         if attempt is not None and is_wanted and attempt.task.returns is not None:
             self._graphs[attempt.task.graph.uid].hold(attempt.task.returns)
-
-    # ---- what running tasks log -------------------------------------------------------------
-
-    def _take_line(self, worker_id: int, message: msg.Logged) -> None:
-        """A worker has sent a log line: keep it, and hand it to the app's `logging`."""
-        check_logged(message)
-        task = self._task_of_line(worker_id, message)
-        origin = self._origin(worker_id, task, message.uid, message.attempt_number)
-        details = details_of(message)
-        line = line_of(next(self._log_numbers), message, origin, details)
-        if message.dropped and origin.graph_uid in self._graphs:
-            self._graphs[origin.graph_uid].log_store.dropped += message.dropped
-        self._tell_logged(line)
-        self._log_delivery.hand_over(message, origin, details)
-
-    def _task_of_line(self, worker_id: int, message: msg.Logged) -> TaskRecord | None:
-        """The task that wrote a line, also in an attempt of the past; None if it is not known."""
-        if message.attempt_id is None:
-            _require(message.uid == 0, message)
-            return None
-        attempt = self._held_attempt(worker_id, message.attempt_id)
-        if attempt is not None:
-            _require(attempt.task.uid == message.uid, message)
-            return attempt.task
-        return self._find_task(message.uid)
-
-    def _find_task(self, uid: int) -> TaskRecord | None:
-        """A task of an open graph."""
-        tasks = (graph.record.tasks.get(uid) for graph in tuple(self._graphs.values()))
-        return next((task for task in tasks if task is not None), None)
-
-    def _origin(self, worker_id: int, task: TaskRecord | None, uid: int, attempt: int) -> Origin:
-        worker = self._scheduler.workers.get(worker_id)
-        if worker is None:
-            return self._log_delivery.origin(task, uid, attempt, "", None)
-        pid = self._engine(worker.loop).pid(worker_id)
-        return self._log_delivery.origin(task, uid, attempt, worker.name, pid)
-
-    def _note_record(
-        self, worker_id: int, message: msg.RunAttempt, record: logging.LogRecord
-    ) -> None:
-        """A task in this process logs something, in whatever thread: say whose record it is."""
-        attempt = self._scheduler.attempts.get(message.attempt_id)
-        task = self._find_task(message.uid) if attempt is None else attempt.task
-        origin = self._origin(worker_id, task, message.uid, message.attempt_number)
-        record.__dict__.update(origin._asdict())
-        if threading.get_ident() == self._thread:
-            self._keep_record(record, origin)
-        else:
-            self._token.run_sync_soon(self._keep_record, record, origin)
-
-    def _keep_record(self, record: logging.LogRecord, origin: Origin) -> None:
-        self._tell_logged(line_of_record(next(self._log_numbers), record, origin))
-
-    def _tell_logged(self, line: LogLine) -> None:
-        """Keep a line, if its graph is open."""
-        graph = None if line.graph_uid is None else self._graphs.get(line.graph_uid)
-        if graph is not None:
-            graph.log_store.put(line)
-            self._watch.tell_line(line)
 
     # ---- what running tasks ask for ---------------------------------------------------------
 
@@ -990,8 +925,8 @@ class Coordinator:
                 functions=definitions,
                 registered=self._functions.registered_names,
                 loops=frozenset(self._loops),
-                logs=None if worker.loop.is_local else self._log_delivery.settings(),
-                carried=self._carried,
+                logs=None if worker.loop.is_local else self._logs.delivery.settings(),
+                carried=self._carrier.variables,
             ),
             self._loops[loop].limits,
         )
