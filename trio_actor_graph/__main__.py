@@ -1,6 +1,6 @@
-"""The command line: `trio-actor-graph demo` and `trio-actor-graph run MODULE:ASYNC_FUNCTION`.
+"""The command line: `trio-actor-graph demo`, and `run` and `logs` of `MODULE:ASYNC_FUNCTION`.
 
-Both build a graph by an async function, watch it while it runs, and tell at the end what failed and
+All build a graph by an async function, watch it while it runs, and tell at the end what failed and
 where the time went. What that takes is imported when it is known that there is something to run.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
+from trio_actor_graph.command_line.logs import level_option, show_logs
 from trio_actor_graph.command_line.target import (
     BadArguments,
     load_target,
@@ -32,6 +33,7 @@ examples:
   trio-actor-graph demo
   trio-actor-graph run pipeline:build
   trio-actor-graph run pipeline:build --loop http=20 --loop cpu=4x4 --name nightly
+  trio-actor-graph logs pipeline:build --level debug --task count
   python -m trio_actor_graph run package.module:build --quiet > result.txt
 """
 
@@ -54,6 +56,12 @@ whatever else `open_coordinator` takes, the tasks run in these.
 
   async def build(graph):
       return graph.create_task(count, graph.create_task(fetch, "http://..."))
+"""
+
+LOGS_HELP = """\
+Run the task graph that an async function builds, as `run` does, and print what its tasks have
+logged, printed and written to stderr: each task below the one that created it or that it waited
+for, with its lines.
 """
 
 RUN_STATUS = """\
@@ -114,8 +122,39 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"{EXAMPLES}\n{RUN_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument("target", metavar="MODULE:ASYNC_FUNCTION", help="what builds the graph")
+    _add_target(run)
     run.add_argument(
+        "--quiet",
+        action="store_true",
+        help="show no progress and no times; print what the function returned, "
+        "and what failed on stderr",
+    )
+    run.set_defaults(command=_run)
+
+    logs = commands.add_parser(
+        "logs",
+        help="run such a graph, and print at the end what its tasks have logged",
+        description=LOGS_HELP,
+        epilog=f"{EXAMPLES}\n{RUN_STATUS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_target(logs)
+    logs.add_argument(
+        "--level",
+        default="INFO",
+        type=level_option,
+        help="show lines of at least this level; by default INFO",
+    )
+    logs.add_argument(
+        "--task", metavar="NAME_OR_UID", help="show the lines of these tasks; by default of all"
+    )
+    logs.set_defaults(command=_logs)
+    return parser
+
+
+def _add_target(command: argparse.ArgumentParser) -> None:
+    command.add_argument("target", metavar="MODULE:ASYNC_FUNCTION", help="what builds the graph")
+    command.add_argument(
         "--loop",
         action="append",
         default=[],
@@ -124,15 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         help="have a worker loop run that many tasks at once, over that many processes; "
         "of a loop in LOOPS this changes only the numbers; repeatable",
     )
-    run.add_argument("--name", help="the graph's name; by default the target")
-    run.add_argument(
-        "--quiet",
-        action="store_true",
-        help="show no progress and no times; print what the function returned, "
-        "and what failed on stderr",
-    )
-    run.set_defaults(command=_run)
-    return parser
+    command.add_argument("--name", help="the graph's name; by default the target")
 
 
 # The commands
@@ -175,6 +206,17 @@ def _run(arguments: argparse.Namespace) -> int:
             console.print()
         print(_as_text(ended.value))
     return EXIT_FAILED if ended.has_failed else 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    try:
+        builder, loops = load_target(arguments.target, arguments.loop)
+        name = arguments.name or arguments.target
+        has_failed = show_logs(builder, loops, name, arguments.level, arguments.task)
+    except BadArguments as error:
+        print(f"trio-actor-graph logs: {error}", file=sys.stderr)
+        return EXIT_ARGUMENTS
+    return EXIT_FAILED if has_failed else 0
 
 
 def _as_text(value: object) -> str:

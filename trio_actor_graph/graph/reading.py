@@ -43,17 +43,22 @@ def conditions_of_tasks(tasks: Iterable[TaskRecord]) -> dict[TaskRecord, AnyCond
     return {task: condition for task, condition in found if condition is not None}
 
 
+def led_by(task: TaskRecord) -> TaskRecord | None:
+    """The task that created it or, if the app did, its first predecessor; None for neither."""
+    return task.creator or next(iter(task.predecessors), None)
+
+
 def chain(task: TaskRecord, tasks_max: int | None = None) -> list[TaskRecord]:
     """The tasks that led to this one, from the first to itself.
 
-    Each was led to by the task that created it or, if the app did, by its first predecessor.
+    Each was led to by the one before it, as `led_by` says.
 
     Args:
         task: the last of the chain.
         tasks_max: how many are asked for at most, the last ones.
     """
     steps = [task]
-    while len(steps) != tasks_max and (before := _led_by(steps[-1])) is not None:
+    while len(steps) != tasks_max and (before := led_by(steps[-1])) is not None:
         steps.append(before)
     steps.reverse()
     return steps
@@ -104,10 +109,6 @@ def _condition(task: TaskRecord, leaves: dict[Gate, list[int]]) -> AnyCondition 
         return AllOf(parts) if gate.needed == gate.total else AnyOf(parts)
 
     return build(task.gate)
-
-
-def _led_by(task: TaskRecord) -> TaskRecord | None:
-    return task.creator or next(iter(task.predecessors), None)
 
 
 def _before(task: TaskRecord) -> Iterator[TaskRecord]:

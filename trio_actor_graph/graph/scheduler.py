@@ -800,8 +800,8 @@ class Scheduler:
         if task.history is None:
             task.history = []
         times: tuple[float | None, float | None] = (None, None)
-        if not isinstance(failure, WorkerEnd):  # of those nobody has reported any
-            times = (task.began_at, task.ran_until)
+        if task.times is not None and not isinstance(failure, WorkerEnd):  # nobody reported those
+            times = (task.times.began_at, task.times.ran_until)
         name = attempt.worker.name
         ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *times)
         task.history.append(ended)

@@ -78,7 +78,9 @@ def go_back(task: TaskRecord) -> list[TaskRecord]:
 def _wait_again(task: TaskRecord, happening: str) -> None:
     move_task(task, happening)
     task.graph.unfinished += 1
-    task.failure = task.skipped_because = task.ended_at = None
+    task.failure = task.skipped_because = None
+    if task.times is not None:
+        task.times.end_at = None
     task.failures = task.losses = task.losses_beside = 0
     task.is_seen = False
 
