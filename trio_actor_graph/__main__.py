@@ -16,6 +16,9 @@ from functools import partial
 from typing import Any, Final
 
 from trio_actor_graph.command_line.logs import level_option, show_logs
+from trio_actor_graph.command_line.serve import SERVE_HELP
+from trio_actor_graph.command_line.serve import add_options as add_serve_options
+from trio_actor_graph.command_line.serve import serve as serve_until_signal
 from trio_actor_graph.command_line.target import (
     BadArguments,
     load_target,
@@ -34,6 +37,7 @@ examples:
   trio-actor-graph run pipeline:build
   trio-actor-graph run pipeline:build --loop http=20 --loop cpu=4x4 --name nightly
   trio-actor-graph logs pipeline:build --level debug --task count
+  trio-actor-graph serve service:coordinator --port 8000 --token-file token
   python -m trio_actor_graph run package.module:build --quiet > result.txt
 """
 
@@ -69,6 +73,13 @@ exit status:
   0  every task went well
   1  a task failed, or the function raised
   2  bad arguments: no such module or function, or not an async one
+  130  interrupted by Ctrl-C
+"""
+
+SERVE_STATUS = """\
+exit status:
+  0  ended by SIGTERM
+  2  bad arguments: no such module or function, or the server cannot listen there
   130  interrupted by Ctrl-C
 """
 
@@ -149,6 +160,16 @@ def _parser() -> argparse.ArgumentParser:
         "--task", metavar="NAME_OR_UID", help="show the lines of these tasks; by default of all"
     )
     logs.set_defaults(command=_logs)
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve a coordinator of yours over HTTP",
+        description=SERVE_HELP,
+        epilog=SERVE_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_serve_options(serve)
+    serve.set_defaults(command=_serve)
     return parser
 
 
@@ -217,6 +238,14 @@ def _logs(arguments: argparse.Namespace) -> int:
         print(f"trio-actor-graph logs: {error}", file=sys.stderr)
         return EXIT_ARGUMENTS
     return EXIT_FAILED if has_failed else 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        return serve_until_signal(arguments)
+    except BadArguments as error:
+        print(f"trio-actor-graph serve: {error}", file=sys.stderr)
+        return EXIT_ARGUMENTS
 
 
 def _as_text(value: object) -> str:
