@@ -143,6 +143,17 @@ RULES = [
         yet=ours("engine.sockets.private_folder"),
     ),
     Rule(
+        "client",
+        "a client runs where no server is installed, and knows of it what travels",
+        only=("httpx", "msgspec", "trio", *ours("client", "errors", "graph.states", "web.types")),
+    ),
+    Rule(
+        "web.types",
+        "what travels is data",
+        only=("msgspec", *ours("graph.states")),
+        never=OUTSIDE,
+    ),
+    Rule(
         "classic",
         "the original API stands on the public names",
         never=("tractor", *ours("actors", "engine", "graph.scheduler", "worker")),
