@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
+from trio_actor_graph.command_line.files import picture_option, trace_option, write_files
 from trio_actor_graph.command_line.logs import level_option, show_logs
 from trio_actor_graph.command_line.serve import SERVE_HELP
 from trio_actor_graph.command_line.serve import add_options as add_serve_options
@@ -36,6 +37,7 @@ examples:
   trio-actor-graph demo
   trio-actor-graph run pipeline:build
   trio-actor-graph run pipeline:build --loop http=20 --loop cpu=4x4 --name nightly
+  trio-actor-graph run pipeline:build --trace trace.json --draw graph.html --critical-path
   trio-actor-graph logs pipeline:build --level debug --task count
   trio-actor-graph serve service:coordinator --port 8000 --token-file token
   python -m trio_actor_graph run package.module:build --quiet > result.txt
@@ -71,7 +73,7 @@ for, with its lines.
 RUN_STATUS = """\
 exit status:
   0  every task went well
-  1  a task failed, or the function raised
+  1  a task failed, or the function raised, or a file cannot be written
   2  bad arguments: no such module or function, or not an async one
   130  interrupted by Ctrl-C
 """
@@ -139,6 +141,23 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show no progress and no times; print what the function returned, "
         "and what failed on stderr",
+    )
+    run.add_argument(
+        "--draw",
+        type=picture_option,
+        metavar="FILE",
+        help="draw the graph at the end: a .svg, .png, .html, .dot or .mmd file",
+    )
+    run.add_argument(
+        "--trace",
+        type=trace_option,
+        metavar="FILE",
+        help="write a timeline at the end for ui.perfetto.dev: a .json or .json.gz file",
+    )
+    run.add_argument(
+        "--critical-path",
+        action="store_true",
+        help="print at the end which tasks made the run as long as it was",
     )
     run.set_defaults(command=_run)
 
@@ -220,8 +239,18 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"trio-actor-graph run: {error}", file=sys.stderr)
         return EXIT_ARGUMENTS
     console = None if arguments.quiet else make_console(sys.stdout)
-    ended = watch(builder, loops, arguments.name or arguments.target, console)
+    wants_times = bool(arguments.critical_path or arguments.trace or arguments.draw)
+    name = arguments.name or arguments.target
+    ended = watch(builder, loops, name, console, record_times=wants_times)
     ended.tell(console)
+    if ended.graph is not None and wants_times:
+        if arguments.critical_path:
+            print(f"\n{ended.graph.critical_path()}", file=sys.stderr if console is None else None)
+        try:
+            write_files(ended.graph, arguments.draw, arguments.trace)
+        except BadArguments as error:
+            print(f"trio-actor-graph run: {error}", file=sys.stderr)
+            return EXIT_FAILED
     if ended.value is not None:
         if console is not None:
             console.print()

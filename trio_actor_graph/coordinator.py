@@ -115,7 +115,7 @@ class Coordinator:
         self._functions = FunctionTable(loops, registered, _ids)
         self._pool = open_pool()
         self._pool_used = trio.Event()
-        self._lent: dict[TaskRecord, Segment] = {}  # with arguments of tasks that have not ended
+        self._lent: dict[TaskRecord, Segment] = {}  # with arguments of tasks that may run
         self._scheduler = Scheduler((loop.spec for loop in loops.values()), _worker_ids)
         self._loops = loops
         self._in_processes = {name for name, loop in loops.items() if loop.processes > 0}
@@ -213,7 +213,9 @@ class Coordinator:
                 f"stored_bytes_max must be an integer from 0, not {stored_bytes_max!r}"
             )
         uid = next(_ids)
-        record = self._scheduler.on_graph_opened(uid, name or f"graph-{uid}")
+        record = self._scheduler.on_graph_opened(
+            uid, name or f"graph-{uid}", can_try_again=keep_results == "all"
+        )
         results = ResultStore(stored_bytes_max)
         graph = TaskGraph(self, record, on_failure, results, keep_results)
         self._graphs[uid] = graph
@@ -229,6 +231,8 @@ class Coordinator:
             del self._graphs[uid]
             self._logs.delivery.forget_chain()
             self._scheduler.on_graph_closed(record)
+            for task in [task for task in self._lent if task.graph is record]:
+                del self._lent[task]  # they could have been tried again
             self._forget_functions(uid)
 
     @property
@@ -402,11 +406,6 @@ class Coordinator:
     @_whole
     def retry_task(self, task: TaskRecord) -> None:
         self._check_open()
-        if self._graphs[task.graph.uid].counts_needs:
-            raise GraphError(
-                f"{task.label}: its graph was opened with keep_results='needed', so what it needs "
-                "may be gone"
-            )
         self._run_commands()  # its end is told before it goes back to waiting
         self._scheduler.on_task_tried_again(task)
         self.wake()

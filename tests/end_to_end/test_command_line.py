@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -284,6 +285,36 @@ def test_run_loop_options_change_and_add_loops(command: RunProgram, pipeline: Pa
     run = command("run", "pipeline:loops", "--quiet", "--loop", "more=3x2", cwd=pipeline)
     assert run.stdout == "[('more', 0, 2), ('more', 1, 1)]\n"
     assert (run.stderr, run.returncode) == ("", 0)
+
+
+def test_run_draws_traces_and_tells_the_critical_path(
+    command: RunProgram, pipeline: Path, tmp_path: Path
+) -> None:
+    options = ("--draw", f"{tmp_path}/g.svg", "--trace", f"{tmp_path}/t.json", "--critical-path")
+    run = command("run", "pipeline:build", *options, cwd=pipeline)
+    assert run.returncode == 1, run.stderr  # a page is missing
+    assert re.search(r"\d\.\d{3} s in \d+ steps, of which", run.stdout), run.stdout
+    assert re.search(
+        r"^ +\d+\.\d{3} +\d+\.\d{3}  total \(\d+\) in default/0", run.stdout, re.MULTILINE
+    )
+    assert (tmp_path / "g.svg").read_text().startswith("<svg")
+    assert json.loads((tmp_path / "t.json").read_text())["otherData"]["graph"] == "pipeline:build"
+
+
+@pytest.mark.parametrize(
+    ("option", "file", "told"),
+    [
+        ("--draw", "g.gif", "'g.gif' is not a .svg or .png or .html or .dot or .mmd file"),
+        ("--trace", "t.txt", "'t.txt' is not a .json or .json.gz file"),
+        ("--trace", "missing/t.json", "'missing/t.json': there is no folder 'missing'"),
+    ],
+)
+def test_run_says_before_it_runs_what_it_cannot_write(
+    command: RunProgram, pipeline: Path, option: str, file: str, told: str
+) -> None:
+    run = command("run", "pipeline:build", option, file, cwd=pipeline)
+    assert (run.stdout, run.returncode) == ("", 2)
+    assert told in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -507,12 +507,14 @@ class GraphRecord:
     """One task graph.
 
     Attributes:
+        can_try_again: tasks that did not succeed keep what they would call, for another try.
         moves: where moves of its tasks are noted, one list for all graphs; None if nobody watches.
         unfinished: how many of its tasks have not ended.
         suspended: how many of its running tasks have given their slot back.
     """
 
     __slots__ = (
+        "can_try_again",
         "counts",
         "is_cancelled",
         "moves",
@@ -523,9 +525,12 @@ class GraphRecord:
         "unfinished",
     )
 
-    def __init__(self, uid: int, name: str, moves: list[Move] | None = None):
+    def __init__(
+        self, uid: int, name: str, moves: list[Move] | None = None, can_try_again: bool = True
+    ):
         self.uid = uid
         self.name = name
+        self.can_try_again = can_try_again
         self.moves = moves
         self.tasks: dict[int, TaskRecord] = {}
         self.counts: dict[TaskState, int] = dict.fromkeys(TASK_STATES, 0)
