@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Outcome, Tasks
+from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks
 from trio_actor_graph.graph.gates import Gate
 from trio_actor_graph.graph.records import GraphRecord, TaskRecord
 
@@ -108,9 +108,8 @@ def _condition(task: TaskRecord, leaves: dict[Gate, list[int]]) -> AnyCondition 
         order.extend(children.get(gate, ()))
     built: dict[Gate, AnyCondition] = {}
     for gate in reversed(order):
-        outcome: Outcome | None = gate.outcome
-        if outcome is not None:
-            built[gate] = Tasks(outcome, tuple(leaves[gate]), gate.needed)
+        if gate.outcome is not None:
+            built[gate] = Tasks(gate.outcome, tuple(leaves[gate]), gate.needed)
         else:
             parts = tuple(built[child] for child in children[gate])
             # A gate over gates needs all of them or one; where there is one it is the same.
