@@ -1,0 +1,357 @@
+// The live page: puts its parts together. Each part has a file of its own; here is who tells whom.
+
+import { announce, toast } from "./announce.js";
+import { ApiError, post, read, readPages } from "./api.js";
+import { confirmed } from "./confirm.js";
+import { Detail } from "./detail.js";
+import { byId, el, icon, setAttribute, setText } from "./dom.js";
+import { count } from "./format.js";
+import { Frames } from "./frames.js";
+import { GraphView } from "./graph-view.js";
+import { login } from "./login.js";
+import { graphAddress, routeOf, taskAddress } from "./router.js";
+import { Session } from "./session.js";
+import { countsText, endedOf, totalOf } from "./states.js";
+import { Summary } from "./summary.js";
+import { TaskList } from "./task-list.js";
+import { startTheme } from "./theme.js";
+import { Timeline } from "./timeline.js";
+import { Waffle } from "./waffle.js";
+import { Workers } from "./workers.js";
+
+const POLL_MS = 1_000;
+const STATE_ICONS = { running: "running", idle: "succeeded", closed: "succeeded", cancelled: "cancelled", stalled: "failed" };
+const CONNECTION_TEXTS = { connecting: "Connecting", live: "Live", refused: "Refused", ended: "Ended" };
+
+class App {
+  session = null;
+  graphs = [];
+  #frames = new Frames();
+  #clockOffset = null; // of the server's clock to ours, by the fastest event so far
+  #isLoggingIn = false;
+  #failedBefore = 0;
+  #wasOver = false;
+  #lastConnection = "";
+  #polled = 0;
+
+  constructor() {
+    const frames = this.#frames;
+    this.wake = frames.work((deadline) => this.session?.drain(deadline) ?? false);
+    this.views = {
+      summary: frames.view(() => this.#drawSummary(), 120),
+      list: frames.view(() => this.list.draw(this.store, this.now()), 200),
+      graph: frames.view(() => this.#drawGraph(), 150),
+      timeline: frames.view(() => this.timeline.draw(this.store, this.now(), this.isOver), 100),
+      detail: frames.view(() => this.#drawDetail(), 200),
+    };
+    const open = (uid) => this.openTask(uid);
+    this.summary = new Summary((state) => this.list.toggleState(state));
+    this.list = new TaskList({ onOpen: open, onChange: (change) => this.#onListChange(change), invalidate: () => this.views.list.invalidate() });
+    this.graph = new GraphView({ graphUid: () => this.session.graphUid, onOpenGroup: (group) => this.openGroup(group), invalidate: () => this.views.graph.invalidate() });
+    this.waffle = new Waffle(open);
+    this.timeline = new Timeline({ onOpen: open, invalidate: () => this.views.timeline.invalidate() });
+    this.workers = new Workers();
+    this.detail = new Detail({ taskOf: (uid) => this.store.tasks.get(uid), onClose: () => this.closeTask(), onRefused: (error) => this.onRefused(error) });
+  }
+
+  get store() {
+    return this.session.store;
+  }
+
+  get current() {
+    return this.graphs.find((graph) => graph.uid === this.session?.graphUid) ?? null;
+  }
+
+  get isOver() {
+    const { counts } = this.store;
+    return totalOf(counts) > 0 && endedOf(counts) === totalOf(counts);
+  }
+
+  // Unix seconds by the server's clock.
+  now() {
+    return Date.now() / 1000 + (this.#clockOffset ?? 0);
+  }
+
+  async start() {
+    startTheme(() => this.redraw());
+    this.#listen();
+    await this.#poll();
+    setInterval(() => this.#tick(), 250);
+  }
+
+  #listen() {
+    addEventListener("hashchange", () => this.#follow());
+    addEventListener("online", () => this.session?.retryNow());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.redraw();
+    });
+    byId("graph-select").addEventListener("change", (event) => (location.hash = graphAddress(event.target.value)));
+    byId("reconnect").addEventListener("click", () => this.session?.retryNow());
+    byId("cancel-graph").addEventListener("click", () => this.#cancelGraph());
+    byId("graph-back").addEventListener("click", () => {
+      this.openGroup(null);
+      byId("graph-body").focus();
+    });
+    byId("skip").addEventListener("click", (event) => {
+      event.preventDefault();
+      this.list.focus();
+    });
+  }
+
+  // ---- what is shown ----------------------------------------------------------------------------
+
+  #follow() {
+    const { graph, task } = routeOf(location.hash);
+    const uid = graph ?? newest(this.graphs)?.uid ?? null;
+    if (uid === null) return;
+    if (this.session?.graphUid !== uid) this.#openGraph(uid);
+    if (task === null) this.detail.close();
+    else this.detail.open(uid, task);
+    this.graph.choose(task);
+    this.views.graph.invalidate();
+  }
+
+  #openGraph(uid) {
+    this.session?.close();
+    this.#wasOver = false;
+    this.#failedBefore = 0;
+    this.openGroup(null);
+    this.timeline.reset();
+    this.notice(null);
+    this.session = new Session(uid, {
+      onChange: () => this.redraw(),
+      onLog: (line) => this.detail.addLog(line),
+      onGraph: () => this.#poll(),
+      onState: (state, details) => this.#onConnection(state, details),
+      onError: (error) => this.#onLoadError(error),
+      wake: this.wake,
+    });
+    this.session.open();
+    this.#drawGraphs();
+    this.redraw();
+  }
+
+  openTask(uid) {
+    location.hash = taskAddress(this.session.graphUid, uid);
+  }
+
+  closeTask() {
+    const { uid } = this.detail;
+    location.hash = graphAddress(this.session.graphUid);
+    this.detail.close();
+    if (uid !== null) this.list.focus();
+  }
+
+  openGroup(group) {
+    const isOpen = group !== null;
+    this.waffle.open(group);
+    this.list.showGroup(group);
+    byId("graph-body").hidden = isOpen;
+    byId("waffle-body").hidden = !isOpen;
+    byId("graph-back").hidden = !isOpen;
+    for (const id of ["graph-larger", "graph-smaller", "graph-fit"]) byId(id).hidden = isOpen;
+    if (isOpen) byId("waffle-body").focus();
+    this.views.graph.invalidate();
+  }
+
+  #onListChange(change) {
+    if (change.group === null) this.openGroup(null);
+    this.views.summary.invalidate();
+  }
+
+  redraw() {
+    if (this.session === null) return;
+    for (const view of Object.values(this.views)) view.invalidate();
+  }
+
+  // Time goes on without events: what runs takes longer.
+  #tick() {
+    this.#polled += 1;
+    if (document.hidden) return;
+    if (this.session !== null && !this.isOver) for (const name of ["summary", "timeline", "list", "graph"]) this.views[name].invalidate();
+    if (this.detail.isStale) this.views.detail.invalidate();
+    if (this.#polled % (POLL_MS / 250) === 0) this.#poll();
+  }
+
+  #drawSummary() {
+    this.#watchClock();
+    this.summary.draw(this.store, this.current, this.now(), this.list.states);
+    this.#tellProgress();
+    const { counts } = this.store;
+    const title = this.isOver ? (counts.failed > 0 ? "✕" : "✓") : `${Math.floor((endedOf(counts) / Math.max(1, totalOf(counts))) * 100)} %`;
+    document.title = this.current === null ? "trio-actor-graph" : `${title} ${this.current.name}`;
+  }
+
+  #drawGraph() {
+    if (byId("waffle-body").hidden) this.graph.draw(this.store, this.now());
+    else this.waffle.draw();
+  }
+
+  #drawDetail() {
+    this.detail.draw();
+    if (this.detail.isStale) setTimeout(() => this.views.detail.invalidate(), 200);
+  }
+
+  // An event that has just come happened a moment ago: the newest tells most about the clocks.
+  #watchClock() {
+    const ahead = this.store.lastAt - Date.now() / 1000;
+    if (this.store.lastAt === 0) return;
+    if (this.#clockOffset === null) this.#clockOffset = Math.abs(ahead) < 3600 && ahead < 0 ? 0 : ahead;
+    else if (ahead > this.#clockOffset) this.#clockOffset = ahead;
+  }
+
+  // ---- what is said -----------------------------------------------------------------------------
+
+  #tellProgress() {
+    const { counts, failed } = this.store;
+    if (this.session.isLoading) return;
+    if (this.isOver && !this.#wasOver) announce(`All tasks have ended: ${countsText(counts)}.`);
+    else if (failed.size > this.#failedBefore) {
+      const last = [...failed].at(-1);
+      announce(failed.size === 1 ? `${last.name} failed.` : `${count(failed.size)} tasks failed, the last is ${last.name}.`);
+    }
+    this.#wasOver = this.isOver;
+    this.#failedBefore = failed.size;
+  }
+
+  #onConnection(state, { seconds, status }) {
+    const element = byId("connection");
+    if (state === "refused") {
+      if (status === 401) return this.#login();
+      if (status === 404) return this.#onGone();
+    }
+    // The first tries of a new connection look the same as before, so that nothing flickers.
+    const isRetry = state === "connecting" && this.#lastConnection === "lost";
+    if (isRetry) return undefined;
+    setAttribute(element, "data-state", state);
+    setText(element, state === "lost" ? `Connection lost, next try in ${Math.ceil(seconds)} s` : CONNECTION_TEXTS[state]);
+    byId("reconnect").hidden = state !== "lost";
+    if (state === "live" && this.#lastConnection === "lost") announce("Connected again.");
+    this.#lastConnection = state;
+    return undefined;
+  }
+
+  #onGone() {
+    this.session.close();
+    this.session = null;
+    this.detail.close();
+    toast("That graph is not there any more.");
+    location.hash = "";
+    this.#poll();
+  }
+
+  notice(text, isBad = false) {
+    const element = byId("notice");
+    element.hidden = text === null;
+    element.classList.toggle("bad", isBad);
+    setText(element, text ?? "");
+  }
+
+  // ---- the server -------------------------------------------------------------------------------
+
+  async #poll() {
+    if (this.#isLoggingIn) return;
+    try {
+      const graphs = [];
+      await readPages("/v1/graphs", (page) => graphs.push(...page.graphs));
+      this.graphs = graphs;
+      const { workers } = await read("/v1/workers");
+      this.workers.draw(workers);
+      this.timeline.setSlots(workers);
+      if (this.session === null) this.#follow();
+      this.#drawGraphs();
+      if (graphs.length === 0) this.#drawNone();
+    } catch (error) {
+      if (!this.onRefused(error) && this.session === null) {
+        setAttribute(byId("connection"), "data-state", "lost");
+        setText(byId("connection"), error.message);
+      }
+    }
+  }
+
+  // Returns whether that was all there is to do about it.
+  onRefused(error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status === 401) this.#login();
+    return error.status === 401;
+  }
+
+  #onLoadError(error) {
+    if (this.onRefused(error)) return;
+    if (error.status === 404) this.#onGone();
+    else setTimeout(() => this.session?.isLoading && this.session.open(), POLL_MS);
+  }
+
+  async #login() {
+    if (this.#isLoggingIn) return;
+    this.#isLoggingIn = true;
+    await login();
+    this.#isLoggingIn = false;
+    this.session?.close();
+    this.session = null;
+    this.#poll();
+  }
+
+  async #cancelGraph() {
+    const graph = this.current;
+    const { counts } = this.store;
+    const left = totalOf(counts) - endedOf(counts);
+    const answer = await confirmed({
+      title: `Cancel the graph “${graph.name}”?`,
+      text: `${count(left)} tasks have not ended. All of them are cancelled, and those that run are stopped.`,
+      yes: "Cancel graph",
+    });
+    if (answer === null) return;
+    try {
+      await post(`/v1/graphs/${graph.uid}/cancel`, {});
+      announce(`Graph ${graph.name} is being cancelled.`);
+    } catch (error) {
+      if (!this.onRefused(error)) toast(error.message);
+    }
+  }
+
+  // ---- the head ---------------------------------------------------------------------------------
+
+  #drawGraphs() {
+    const select = byId("graph-select");
+    const shown = [...this.graphs].reverse();
+    const drawn = JSON.stringify(shown.map(({ uid, name, state }) => [uid, name, state]));
+    if (select.dataset.drawn !== drawn) {
+      select.dataset.drawn = drawn;
+      select.replaceChildren(...shown.map(({ uid, name, state }) => el("option", { value: uid }, `${name} (${uid}), ${state}`)));
+    }
+    if (this.session !== null) select.value = String(this.session.graphUid);
+    this.#drawState();
+  }
+
+  #drawState() {
+    const graph = this.current;
+    const pill = byId("graph-state");
+    pill.hidden = graph === null;
+    byId("cancel-graph").hidden = graph === null || graph.state !== "running";
+    if (graph === null || pill.dataset.state === graph.state) return this.#drawStall(graph);
+    pill.dataset.state = graph.state;
+    const name = STATE_ICONS[graph.state] ?? "waiting";
+    pill.className = `pill state state-${name}`;
+    pill.replaceChildren(icon(name), graph.state);
+    return this.#drawStall(graph);
+  }
+
+  #drawStall(graph) {
+    if (graph?.story) this.notice(graph.story, true);
+  }
+
+  #drawNone() {
+    this.notice("There is no graph yet. It appears here as soon as one is opened.");
+    setAttribute(byId("connection"), "data-state", "live");
+    setText(byId("connection"), "Waiting for a graph");
+  }
+}
+
+// The newest that still runs, else the newest.
+function newest(graphs) {
+  return graphs.findLast((graph) => graph.state === "running") ?? graphs.at(-1) ?? null;
+}
+
+const app = new App();
+app.start();
