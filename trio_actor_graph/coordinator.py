@@ -9,13 +9,14 @@ it is synchronous code in one thread, so there are no locks and nothing is seen 
 from __future__ import annotations
 
 import math
+import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -54,11 +55,16 @@ from trio_actor_graph.graph.retrying import NO_RETRIES
 from trio_actor_graph.graph.scheduler import Scheduler
 from trio_actor_graph.handles import KeepResults, OnFailure, TaskGraph, mark_seen
 from trio_actor_graph.loops import WorkerLoop
+from trio_actor_graph.observers import Observer, Observers
 from trio_actor_graph.outcome import TaskOutcome, describe_exception, failure_error
 from trio_actor_graph.payload import encode_value
 from trio_actor_graph.results import ResultStore, default_stored_bytes_max
 from trio_actor_graph.retries import NEVER, defaults_of, encoded_retry_on
 from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
+
+if TYPE_CHECKING:
+    from trio_actor_graph.web.limits import HttpLimits
+    from trio_actor_graph.web.server import HttpServer
 
 ASKED_MAX: Final = 10_000
 """How many noted questions for results may stand before those of ended attempts are dropped."""
@@ -113,6 +119,9 @@ class Coordinator:
         self._workers_changed = trio.Event()
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
+        self._observers = Observers()
+        self._is_watched = False  # moves are noted
+        self._news: list[tuple[Any, ...]] = []  # for observers, besides moves
         self._is_closed = False
         self._thread = threading.get_ident()
         setups = {name: loop.setup for name, loop in loops.items()}
@@ -183,10 +192,12 @@ class Coordinator:
         results = ResultStore(stored_bytes_max)
         graph = TaskGraph(self, record, on_failure, results, keep_results)
         self._graphs[uid] = graph
+        self._note_news("on_graph", graph, "opened")
         try:
             async with graph.opened():
                 yield graph
         finally:
+            self._note_news("on_graph", graph, "closed")
             self._run_commands()  # what leaving it has led to needs the graph once more
             del self._graphs[uid]
             self._scheduler.on_graph_closed(record)
@@ -215,6 +226,70 @@ class Coordinator:
             for w in self._scheduler.workers.values()
         )
 
+    def graph(self, uid: int) -> TaskGraph | None:
+        """The open graph of this number; None if there is none."""
+        return self._graphs.get(uid)
+
+    @property
+    def worker_records(self) -> Mapping[int, WorkerRecord]:
+        """What the core knows of the workers, by their numbers; to be read only."""
+        return self._scheduler.workers
+
+    @property
+    def registered_functions(self) -> Mapping[str, FunctionEntry]:
+        """The functions that may be named by string, by name."""
+        return self._functions.registered
+
+    @property
+    def loop_names(self) -> tuple[str, ...]:
+        """The names of the worker loops."""
+        return tuple(self._loops)
+
+    def serve_http(
+        self,
+        socket_path: str | os.PathLike[str] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        token_path: str | os.PathLike[str] | None = None,
+        allow_remote: bool = False,
+        hosts: Iterable[str] = (),
+        limits: HttpLimits | None = None,
+    ) -> AbstractAsyncContextManager[HttpServer]:
+        """Serve this coordinator over HTTP while the block runs; see `docs/http.md`.
+
+        Without arguments it listens at a Unix socket in a private folder, `server.socket_path`,
+        which only this user can use. Needs the extra "web".
+
+        Args:
+            socket_path: where to put the Unix socket instead. It has mode 0600.
+            host, port: listen at this address instead; port 0 takes a free one. Clients have to
+                send `server.token`, which is also in the file `server.token_path`.
+            token_path: the file of the token. It is made with mode 0600; if there is one, the token
+                is the one in it. By default a new one in a private folder.
+            allow_remote: listen at an address that other machines can reach. Nothing is encrypted:
+                that is for a private network, or for a proxy to do.
+            hosts: names by which clients may call the server, besides localhost and addresses.
+            limits: how much it takes on.
+
+        Raises:
+            GraphError: an argument is not what it should be, or the address cannot be had.
+        """
+        from trio_actor_graph.web.limits import HttpLimits
+        from trio_actor_graph.web.server import open_server
+
+        self._check_open()
+        return open_server(
+            self,
+            socket_path,
+            host=host,
+            port=port,
+            token_path=token_path,
+            allow_remote=allow_remote,
+            hosts=hosts,
+            limits=limits or HttpLimits(),
+        )
+
     def statistics(self) -> CoordinatorStatistics:
         """What has been done so far, as one frozen value."""
         counts: dict[str, int] = {}
@@ -229,6 +304,19 @@ class Coordinator:
             workers_lost=self._scheduler.workers_lost,
             stops=self._processes.stop_counts,
         )
+
+    @_whole
+    def add_observer(self, observer: Observer) -> None:
+        """Tell an observer from now on of what happens to graphs, tasks and workers."""
+        self._check_open()
+        self._observers.add(observer)
+        self._watch_as_wanted()
+
+    @_whole
+    def remove_observer(self, observer: Observer) -> None:
+        """Tell it nothing more; does nothing if it is none."""
+        self._observers.remove(observer)
+        self._watch_as_wanted()
 
     # ---- what handles ask for ---------------------------------------------------------------
 
@@ -276,7 +364,21 @@ class Coordinator:
         self.wake()
 
     @_whole
+    def retry_task(self, task: TaskRecord) -> None:
+        self._check_open()
+        if self._graphs[task.graph.uid].counts_needs:
+            raise GraphError(
+                f"{task.label}: its graph was opened with keep_results='needed', so what it needs "
+                "may be gone"
+            )
+        self._run_commands()  # its end is told before it goes back to waiting
+        self._scheduler.on_task_tried_again(task)
+        self.wake()
+
+    @_whole
     def cancel_graph(self, graph: GraphRecord) -> None:
+        if not graph.is_cancelled and graph.uid in self._graphs:
+            self._note_news("on_graph", self._graphs[graph.uid], "cancelled")
         self._scheduler.on_graph_cancelled(graph)
         self.wake()
 
@@ -308,6 +410,9 @@ class Coordinator:
     def on_worker_lost(self, worker_id: int, end: WorkerEnd) -> None:
         self._functions.on_worker_lost(worker_id)
         self._forget_durations()
+        if (worker := self._scheduler.workers.get(worker_id)) is not None:
+            was_asked = worker.is_stopping or worker.is_retiring or self._is_closed
+            self._note_news("on_worker", worker, "ended" if was_asked else "lost")
         self._scheduler.on_worker_lost(worker_id, end, trio.current_time())
         self._workers_changed.set()
         self._run_commands()
@@ -373,9 +478,13 @@ class Coordinator:
             case msg.WorkerReady():
                 scheduler.on_worker_ready(worker_id, now)
                 self._workers_changed.set()
+                if (ready := scheduler.workers.get(worker_id)) is not None:
+                    self._note_news("on_worker", ready, "ready")
             case msg.WorkerUnable(text):
                 worker = scheduler.workers.get(worker_id)
                 _require(worker is None or not worker.is_ready, message)
+                if worker is not None:
+                    self._note_news("on_worker", worker, "lost")
                 scheduler.on_worker_start_failed(worker_id, text)
                 self._processes.kill(worker_id)
             case _:
@@ -631,6 +740,8 @@ class Coordinator:
             failed, self._failed = self._failed, []
             for task in failed:
                 self._graphs[task.graph.uid].on_failure_told(task)
+        if self._observers:
+            self._tell_observers()
         deadline = scheduler.next_deadline()
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
@@ -653,8 +764,10 @@ class Coordinator:
             case do.GraphEnded(graph):
                 if graph.uid in self._graphs:
                     self._graphs[graph.uid].on_ended()
+                    self._note_news("on_graph", self._graphs[graph.uid], "finished")
             case do.GraphStuck(graph, story):
                 self._graphs[graph.uid].on_stuck(story)
+                self._note_news("on_graph", self._graphs[graph.uid], "stalled")
             case do.StartWorker(worker):
                 self._start_worker(worker)
             case do.CheckAttempt(attempt):
@@ -747,7 +860,30 @@ class Coordinator:
         else:
             batch.append(message)
 
+    def _note_news(self, what: str, *about: Any) -> None:
+        """Have observers told, after the moves that led to it."""
+        if self._observers:
+            self._news.append((what, *about))
+
+    def _tell_observers(self) -> None:
+        moves = self._scheduler.take_moves() if self._is_watched else []
+        if moves:
+            self._observers.tell("on_moves", moves, perf_counter())
+        news, self._news = self._news, []
+        for what, *about in news:
+            self._observers.tell(what, *about)
+        self._watch_as_wanted()
+
+    def _watch_as_wanted(self) -> None:
+        """Have moves noted while somebody wants them: not after that one has gone, or failed."""
+        if self._is_watched != self._observers.want_moves:
+            self._is_watched = not self._is_watched
+            self._scheduler.watch(self._is_watched)
+        if not self._observers:
+            self._news.clear()
+
     def _start_worker(self, worker: WorkerRecord) -> None:
+        self._note_news("on_worker", worker, "starting")
         loop = worker.loop.name
         entries = [] if worker.loop.is_local else self._functions.assigned_to(loop)
         definitions = self._functions.on_worker_started(worker.worker_id, entries)

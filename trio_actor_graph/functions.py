@@ -151,6 +151,10 @@ class FunctionTable:
     def registered_names(self) -> frozenset[str]:
         return frozenset(self._registered)
 
+    @property
+    def registered(self) -> Mapping[str, FunctionEntry]:
+        return self._registered
+
     def assigned_to(self, loop: str) -> list[FunctionEntry]:
         return self._of_loop[loop]
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakSet
 
 import trio
 
 from trio_actor_graph.calls import Call, Options, WaitsOn
+from trio_actor_graph.clock import unix_seconds
 from trio_actor_graph.errors import (
     GraphError,
     GraphStalled,
@@ -26,7 +28,7 @@ from trio_actor_graph.errors import (
 from trio_actor_graph.graph.conditions import TaskReference, as_condition
 from trio_actor_graph.graph.failures import WorkerEnd
 from trio_actor_graph.graph.records import EndedAttempt, GraphRecord, TaskRecord
-from trio_actor_graph.graph.states import TERMINAL, TaskState
+from trio_actor_graph.graph.states import TERMINAL, GraphState, TaskState
 from trio_actor_graph.graph.stories import explain, is_failure_seen, skip_cause, unseen_failures
 from trio_actor_graph.needs import Needs
 from trio_actor_graph.outcome import failure_error, outcome_error, worker_lost
@@ -45,7 +47,11 @@ function, after which its process is killed. What runs longer is stopped behind 
 
 
 class TaskGraph(TaskCreator):
-    """A graph of tasks, made by `Coordinator.open_graph`."""
+    """A graph of tasks, made by `Coordinator.open_graph`.
+
+    Attributes:
+        opened_at: when it was opened, in Unix seconds.
+    """
 
     def __init__(
         self,
@@ -65,6 +71,8 @@ class TaskGraph(TaskCreator):
         self._waiting: dict[TaskRecord, trio.Event] = {}
         self._asking: Counter[TaskRecord] = Counter()  # calls of `result` under way
         self._watchers: WeakSet[_Watcher] = WeakSet()
+        self.opened_at = unix_seconds(perf_counter())
+        self._ended_at: float | None = None
         self._has_watchers = False  # asked for each task that ends; a WeakSet takes long to say
         self.record = record
         self.results = results
@@ -82,6 +90,31 @@ class TaskGraph(TaskCreator):
     def uid(self) -> int:
         """Its number, unique in this process."""
         return self.record.uid
+
+    @property
+    def state(self) -> GraphState:
+        """What can be expected of it.
+
+        "running": some task has not ended. "idle": all have, more may be created. "cancelled" and
+        "stalled" (nothing could go on): it takes no more. "closed": its block has been left.
+        """
+        if self._is_closed:
+            return "closed"
+        if self._stall_story is not None:
+            return "stalled"
+        if self.record.is_cancelled:
+            return "cancelled"
+        return "running" if self.record.unfinished else "idle"
+
+    @property
+    def stall_story(self) -> str | None:
+        """What waits on what, if it is stalled."""
+        return self._stall_story
+
+    @property
+    def ended_at(self) -> float | None:
+        """When its last task ended, in Unix seconds; None while some have not, or before any."""
+        return None if self.record.unfinished else self._ended_at
 
     @property
     def tasks(self) -> tuple[Task[Any], ...]:
@@ -195,6 +228,10 @@ class TaskGraph(TaskCreator):
         if not self._is_closed:
             self._coordinator.cancel_task(task, successors=successors)
 
+    def retry_task(self, task: TaskRecord) -> None:
+        self._check_open()
+        self._coordinator.retry_task(task)
+
     def handle(self, task: TaskRecord) -> OwnedTask[Any]:
         """A handle of a task; where results are kept as needed, it is a reason to keep one."""
         if self._needs is None:
@@ -250,6 +287,7 @@ class TaskGraph(TaskCreator):
         self._has_watchers = bool(self._watchers)
 
     def on_ended(self) -> None:
+        self._ended_at = unix_seconds(perf_counter())
         ended, self._ended = self._ended, trio.Event()
         ended.set()
 
@@ -338,7 +376,7 @@ class OwnedTask(Task[R_co]):
         if self._record.state in TERMINAL:
             # Not a full checkpoint: collecting ten thousand results would take twice as long.
             await trio.lowlevel.checkpoint_if_cancelled()
-        else:
+        while self._record.state not in TERMINAL:  # it may be tried again as soon as it has ended
             await self._graph.wait_result(self._record)
         return self.result_nowait()
 
@@ -360,6 +398,9 @@ class OwnedTask(Task[R_co]):
 
     def cancel(self, *, successors: bool = False) -> None:
         self._graph.cancel_task(self._record, successors=successors)
+
+    def retry(self) -> None:
+        self._graph.retry_task(self._record)
 
     @property
     def failed_attempts(self) -> tuple[FailedAttempt, ...]:

@@ -117,6 +117,21 @@ class Task(TaskReference, DataEdge, Generic[R_co]):
         """
         raise NotImplementedError
 
+    def retry(self) -> None:
+        """Have a task that failed or was cancelled run again, whatever its retries.
+
+        It waits again under the same uid, and so do the tasks that were skipped because of it and
+        those that had returned it; `result` waits again too. What has gone on because of its end,
+        by a `completed` condition, stays as it is.
+
+        Raises:
+            GraphError: it neither failed nor was cancelled (a skipped task waits again with the one
+                it was skipped for); or its graph is cancelled or closed, or keeps only the results
+                that are needed.
+            CycleError: it would wait for itself by now.
+        """
+        raise self._only_in_app("retry")
+
     def _only_in_app(self, what: str) -> GraphError:
         return GraphError(f"{self!r}: {what} is known to the coordinator, not inside a worker")
 

@@ -13,6 +13,7 @@ from trio_actor_graph import (
     GraphError,
     RetryPolicy,
     TaskFailed,
+    TaskSkipped,
     TaskTimeout,
     current_task,
     open_coordinator,
@@ -224,3 +225,56 @@ async def test_a_failure_that_is_not_retried_is_told_as_ever(engine: Engine, boa
                 fail_with, board, ValueError, retries=RetryPolicy(3, retry_on=OSError)
             )
     assert isinstance(caught.value.exceptions[0], TaskFailed)
+
+
+def fail_until_told(board: Board) -> int:
+    board.write("ran")
+    if len(board.lines()) < 2:
+        raise ValueError("not yet")
+    return 7
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+async def test_a_failed_task_is_tried_again_with_what_was_skipped(
+    engine: Engine, board: Board
+) -> None:
+    """Under the same handles: `result` waits again, and the failure is forgotten."""
+    async with engine.graph("g") as graph:
+        first = graph.create_task(fail_until_told, board)
+        second = graph.create_task(double, first)
+        with pytest.raises(TaskSkipped):
+            await second.result()
+        assert (first.state, first.attempt) == ("failed", 1)
+        first.retry()
+        assert (first.state, second.state) == ("ready", "waiting")
+        assert await second.result() == 14
+        assert (first.result_nowait(), first.attempt, first.error) == (7, 2, None)
+        with pytest.raises(GraphError, match="only what failed or was cancelled"):
+            first.retry()
+
+
+async def test_a_cancelled_task_is_tried_again(engine: Engine, board: Board) -> None:
+    async with engine.graph("g") as graph:
+        task = graph.create_task(double, graph.create_task(trio.sleep, 0.05, name="pause"))
+        task.cancel()
+        await task.wait()
+        task.retry()
+        with pytest.raises(TaskFailed, match="TypeError"):
+            await task.result()
+
+
+async def test_where_results_are_kept_as_needed_nothing_is_tried_again(
+    engine: Engine, board: Board
+) -> None:
+    async with engine.open() as coordinator:
+        options: dict[str, Any] = {"keep_results": "needed", "on_failure": "continue"}
+        async with coordinator.open_graph("g", **options) as graph:
+            task = graph.create_task(fail_until_told, board)
+            await task.wait()
+            with pytest.raises(GraphError, match="keep_results='needed'"):
+                task.retry()
+        with pytest.raises(GraphError, match="has been closed"):
+            task.retry()

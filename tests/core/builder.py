@@ -136,6 +136,9 @@ class Story:
     def cancel(self, task: Handle, *, successors: bool = False) -> None:
         self.scheduler.on_task_cancelled(task.record, successors=successors)
 
+    def try_again(self, task: Handle) -> None:
+        self.scheduler.on_task_tried_again(task.record)
+
     def returns(self, task: Handle, returned: Handle | int) -> None:
         uid = returned if isinstance(returned, int) else returned.uid
         self.scheduler.on_attempt_returned_task(task.attempt_id, uid, 1.0, self.now)

@@ -46,6 +46,7 @@ class ModelTask:
     is_suspended: bool = False
     losses: int = 0
     returns: int | None = None
+    has_been_ready: bool = False  # so that what is tried again holds it up no more
 
 
 class Model:
@@ -112,6 +113,66 @@ class Model:
         if self.state(uid) not in ENDED:
             self._finish(self.tasks[uid], "cancelled")
 
+    def can_be_tried_again(self, uid: int) -> bool:
+        known = self.states()
+        returns = self.tasks[uid].returns
+        ended_as_it = returns is not None and known[returns] == known[uid]
+        return known[uid] in ("failed", "cancelled") and not ended_as_it
+
+    def might_wait_for_itself(self, uid: int) -> bool:
+        """If it waited again, with what could wait again because of it, and with what waits now."""
+        known = self.states()
+        back = [uid]
+        for at in back:
+            for task in self.tasks.values():
+                is_named = task.condition is not None and at in _uids(task.condition)
+                is_skipped = is_named and known[task.uid] == "skipped"
+                has_returned_it = task.returns == at and known[task.uid] in ENDED
+                if (is_skipped or has_returned_it) and task.uid not in back:
+                    back.append(task.uid)
+
+        def waits_for(at: int) -> list[int]:
+            task = self.tasks[at]
+            named = list(_uids(task.condition)) if task.condition is not None else []
+            if task.returns is not None:
+                named.append(task.returns)
+            if at in back:
+                return [u for u in named if u in back or known[u] not in ENDED]
+            if known[at] != "waiting":
+                return []
+            return [*self.waits_for(at, known), *(u for u in named if u in back)]
+
+        for start in back:
+            seen: set[int] = set()
+            pending = waits_for(start)
+            while pending:
+                at = pending.pop()
+                if at == start:
+                    return True
+                if at not in seen:
+                    seen.add(at)
+                    pending += waits_for(at)
+        return False
+
+    def try_again(self, uid: int, retries: int) -> None:
+        """Forget how a task ended, and those that ended as it."""
+        known = self.states()
+        forgotten = [uid]
+        for at in forgotten:
+            forgotten += [
+                t.uid
+                for t in self.tasks.values()
+                if t.returns == at and known[t.uid] == known[at] and t.uid not in forgotten
+            ]
+        for task in self.tasks.values():
+            if task.graph == self.tasks[uid].graph and task.condition is not None:
+                task.has_been_ready |= bool(self._holds(task.condition, known))
+        self.tasks[uid].returns = None
+        for at in forgotten:
+            task = self.tasks[at]
+            task.end, task.losses = None, 0
+        self.tasks[uid].retries = retries
+
     def cancel_graph(self, graph: int) -> None:
         known = self.states()  # before: no task is skipped because its sibling is cancelled first
         for task in self.tasks.values():
@@ -166,7 +227,8 @@ class Model:
         if task.returns is not None:
             returned = known[task.returns]
             return returned if returned in ENDED else "waiting"
-        holds = True if task.condition is None else self._holds(task.condition, known)
+        free = task.condition is None or task.has_been_ready
+        holds = True if free else self._holds(task.condition, known)
         if holds and task.loop in self.broken_loops:
             return "failed"
         if holds and task.following is not None:
@@ -272,6 +334,7 @@ class World:
         "add_predecessor": 3,
         "cancel_task": 1.5,
         "cancel_graph": 0.1,
+        "try_again": 1.5,
         "close_graph": 1,
         "worker_ready": 4,
         "worker_lost": 0.7,
@@ -381,6 +444,32 @@ class World:
         if task is not None:
             self.model.cancel(task.uid)
             self.scheduler.on_task_cancelled(task)
+
+    def try_again(self) -> None:
+        graph = self._pick(list(self.scheduler.graphs.values()))
+        ended = [t for t in graph.tasks.values() if t.is_ended] if graph is not None else []
+        task = self._pick(ended)
+        if task is None:
+            return
+        expected: type[Exception] | None = None
+        if graph.is_cancelled or not self.model.can_be_tried_again(task.uid):
+            expected = GraphError
+        elif self.model.might_wait_for_itself(task.uid):
+            expected = CycleError
+        self._take_commands()  # so that its end is told before
+        refused: type[Exception] | None = None
+        try:
+            self.scheduler.on_task_tried_again(task)
+        except GraphError as error:
+            refused = type(error)
+        assert refused is expected
+        if refused is None:
+            self.model.try_again(task.uid, task.spec.retry.retries)
+            self.ended -= {t.uid for t in graph.tasks.values() if not t.is_ended}
+            commands = self.scheduler.take_commands()  # those that end once more in the same breath
+            self.ended -= {c.task.uid for c in commands if isinstance(c, do.TaskEnded)}
+            for command in commands:
+                self._obey(command)
 
     def cancel_graph(self) -> None:
         graph = self._pick(list(self.scheduler.graphs.values()))

@@ -115,6 +115,7 @@ RULES = [
         "web",
         "the HTTP face stands on the public names, and unpickles nothing",
         never=("cloudpickle", "pickle", *ours("actors", "engine", "graph.scheduler", "worker")),
+        yet=ours("engine.sockets.private_folder"),
     ),
     Rule(
         "classic",
@@ -135,6 +136,7 @@ RULES = [
         "coordinator",
         "the coordinator stands below its faces",
         never=("hypercorn", "starlette", *ours("classic", "testing", "web")),
+        yet=ours("web.limits.HttpLimits", "web.server.open_server"),  # when somebody asks for them
     ),
     Rule("payload", "values to bytes and back", never=("trio", *ours("coordinator", "worker"))),
     Rule("buffers", "shared memory knows nothing of whose values are in it", only=ours("buffers")),

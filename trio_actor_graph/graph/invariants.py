@@ -95,7 +95,9 @@ def _check_condition(task: TaskRecord) -> None:
     for predecessor in task.predecessors:
         for leaf in predecessor.successors:
             if leaf.task is task:
-                _require(leaf.hits + leaf.misses <= leaf.total, "no input counts twice", task.label)
+                # What is tried again ends twice, and a settled gate does not mind.
+                counts_once = leaf.is_settled or leaf.hits + leaf.misses <= leaf.total
+                _require(counts_once, "no input counts twice", task.label)
     if task.state == "waiting" and task.returns is None:
         _require(gate is not None, "what waits has a condition", task.label)
         assert gate is not None

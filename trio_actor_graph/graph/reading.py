@@ -29,10 +29,16 @@ def condition_of(task: TaskRecord) -> AnyCondition | None:
 
 def conditions_of(graph: GraphRecord) -> dict[TaskRecord, AnyCondition]:
     """The same for every task of a graph that waits or waited for something."""
-    leaves: dict[TaskRecord, dict[Gate, list[int]]] = {}
-    for predecessor in graph.tasks.values():
+    return conditions_of_tasks(graph.tasks.values())
+
+
+def conditions_of_tasks(tasks: Iterable[TaskRecord]) -> dict[TaskRecord, AnyCondition]:
+    """The same for those of some tasks that wait or waited for something."""
+    leaves: dict[TaskRecord, dict[Gate, list[int]]] = {t: {} for t in tasks if t.predecessors}
+    for predecessor in dict.fromkeys(p for task in leaves for p in task.predecessors):
         for gate in predecessor.successors:
-            leaves.setdefault(gate.task, {}).setdefault(gate, []).append(predecessor.uid)
+            if gate.task in leaves:
+                leaves[gate.task].setdefault(gate, []).append(predecessor.uid)
     found = ((task, _condition(task, gates)) for task, gates in leaves.items())
     return {task: condition for task, condition in found if condition is not None}
 

@@ -60,6 +60,7 @@ from trio_actor_graph.graph.retrying import retry_delay
 from trio_actor_graph.graph.states import TERMINAL
 from trio_actor_graph.graph.stories import stall_story, wait_path, waiting_on
 from trio_actor_graph.graph.transitions import move_task, next_attempt_state
+from trio_actor_graph.graph.trying_again import check_may_be_tried_again, go_back
 from trio_actor_graph.graph.wiring import build_gates, look_up, wire, with_one_more
 
 FAILED_STARTS_MAX: Final = 5
@@ -234,6 +235,21 @@ class Scheduler:
         # All of them are known before the first ends, so that none becomes ready meanwhile.
         for each in list(waiting_on(task)):
             self._end(each, "cancelled", spread=False)
+
+    def on_task_tried_again(self, task: TaskRecord) -> None:
+        """Have a task that failed or was cancelled run again, and what ended because of it wait.
+
+        Take the commands before: they may tell of its end.
+
+        Raises:
+            GraphError: it cannot be; the message says why.
+            CycleError: it would wait for itself.
+        """
+        check_may_be_tried_again(task)
+        for each in go_back(task):
+            if each.state == "waiting" and each.returns is None:
+                self._settle_condition(each)
+        self._touched[task.graph.uid] = task.graph
 
     def on_graph_cancelled(self, graph: GraphRecord) -> None:
         """End every task of the graph, and take no more."""
@@ -783,7 +799,7 @@ class Scheduler:
         task = attempt.task
         if task.history is None:
             task.history = []
-        times = (None, None)
+        times: tuple[float | None, float | None] = (None, None)
         if not isinstance(failure, WorkerEnd):  # of those nobody has reported any
             times = (task.began_at, task.ended_at)
         name = attempt.worker.name

@@ -1,6 +1,7 @@
 """The two small machines: a task, and one attempt to run it. Their whole tables stand here.
 
-A *task* is what a user created; it ends exactly once. An *attempt* is one try to run it in one
+A *task* is what a user created; it ends once, unless somebody asks to
+try it again. An *attempt* is one try to run it in one
 worker. They are kept apart because they end at different times: cancelling a task ends the task at
 once, while its attempt ends when the worker says so, and what that attempt brings back is dropped
 because the task no longer points at it. `docs/lifecycle.md` is generated from these tables.
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 TaskState = Literal["waiting", "ready", "running", "succeeded", "failed", "skipped", "cancelled"]
+GraphState = Literal["running", "idle", "cancelled", "stalled", "closed"]
 AttemptState = Literal["following", "assigned", "suspended", "cancelling", "ended"]
 
 TERMINAL: Final[frozenset[TaskState]] = frozenset({"succeeded", "failed", "skipped", "cancelled"})
@@ -34,6 +36,12 @@ TASK_TRANSITIONS: Final[dict[tuple[TaskState, str], TaskState]] = {
     ("waiting", "returned task failed"): "failed",
     ("waiting", "returned task skipped"): "skipped",
     ("waiting", "returned task cancelled"): "cancelled",
+    ("failed", "tried again"): "waiting",
+    ("cancelled", "tried again"): "waiting",
+    ("skipped", "may run after all"): "waiting",
+    ("failed", "what it returned waits again"): "waiting",
+    ("skipped", "what it returned waits again"): "waiting",
+    ("cancelled", "what it returned waits again"): "waiting",
     ("ready", "given to a worker"): "running",
     ("ready", "cancelled"): "cancelled",
     ("ready", "worker loop cannot start"): "failed",

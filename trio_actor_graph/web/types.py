@@ -6,14 +6,11 @@ client uses them too. Times are Unix seconds, durations are seconds, uids are in
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from trio_actor_graph.graph.states import TaskState
-
-GraphState = Literal["running", "idle", "cancelled", "stalled", "closed"]
-"""running: some task has not ended. idle: all have, more may come. The others take no more."""
+from trio_actor_graph.graph.states import GraphState, TaskState
 
 BATCH_TASKS_MAX: Final = 10_000
 """How many tasks one request may push: a second of work for the server, and a body of megabytes."""
@@ -40,7 +37,7 @@ Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_CHARAC
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]
 Uid: TypeAlias = Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
 
-TaskRef: TypeAlias = Union[Uid, Key]
+TaskRef: TypeAlias = Uid | Key
 """A task: its uid, or the key that the same request gives to one of its new tasks."""
 
 
@@ -487,9 +484,13 @@ class LogEvent(msgspec.Struct, frozen=True, tag="log", tag_field="kind"):
 
 
 class GapEvent(msgspec.Struct, frozen=True, tag="gap", tag_field="kind"):
-    """The reader was too slow: `missed` events are gone; read the state anew and go on here."""
+    """Events are gone: the reader was too slow, or came back too late. Read the state anew.
 
-    missed: int
+    Attributes:
+        missed: how many; None if nobody has counted them.
+    """
+
+    missed: int | None
 
 
 Event: TypeAlias = TaskEvent | GraphEvent | WorkerEvent | LogEvent | GapEvent

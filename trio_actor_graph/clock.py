@@ -1,0 +1,20 @@
+"""Times for people, out of the clock by which runs are measured.
+
+Inside, times are seconds of `time.perf_counter`: on Linux all processes of a machine share it, and
+nobody sets it back. People are told Unix seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+_OFFSET: Final = time.time() - time.perf_counter()
+
+
+def unix_seconds(perf_counter_seconds: float) -> float:
+    """When that was, in seconds since 1970.
+
+    The difference between the clocks is taken once, so two times never change their order.
+    """
+    return perf_counter_seconds + _OFFSET

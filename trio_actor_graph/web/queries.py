@@ -1,0 +1,75 @@
+"""The parameters of queries, as the structs that decode them."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from trio_actor_graph.graph.states import GraphState, TaskState
+from trio_actor_graph.web.types import PAGE_DEFAULT, PAGE_MAX, WAIT_SECONDS_MAX, Name, Strict
+
+Cursor: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(max_length=200, description="`next_cursor` of the page before."),
+]
+Limit: TypeAlias = Annotated[
+    int, msgspec.Meta(ge=1, le=PAGE_MAX, description="How many items the page may have.")
+]
+
+
+class GraphsQuery(Strict, frozen=True):
+    """Which graphs to list."""
+
+    state: Annotated[
+        tuple[GraphState, ...], msgspec.Meta(description="Only these; repeatable.")
+    ] = ()
+    cursor: Cursor | None = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class TasksQuery(Strict, frozen=True):
+    """Which tasks to list."""
+
+    state: Annotated[
+        tuple[TaskState, ...], msgspec.Meta(description="Only these; repeatable.")
+    ] = ()
+    name: Annotated[Name, msgspec.Meta(description="Only tasks of this name.")] | None = None
+    worker_loop: Annotated[Name, msgspec.Meta(description="Only of this loop.")] | None = None
+    worker: (
+        Annotated[Name, msgspec.Meta(description='Only those that run, or last ran, in "loop/0".')]
+        | None
+    ) = None
+    cursor: Cursor | None = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class ResultQuery(Strict, frozen=True):
+    """How long to wait for a result."""
+
+    wait: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0, le=WAIT_SECONDS_MAX, description="How many seconds to wait for it; then 202."
+        ),
+    ] = 0.0
+
+
+class EventsQuery(Strict, frozen=True):
+    """Which events to send."""
+
+    after: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                max_length=100,
+                description="Begin after the event with this id, if there is no Last-Event-ID; "
+                "by default with the next one.",
+            ),
+        ]
+        | None
+    ) = None
+    kinds: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Only these of task, graph, worker, log; repeatable."),
+    ] = ()

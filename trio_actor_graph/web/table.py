@@ -1,0 +1,14 @@
+"""All routes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trio_actor_graph.web import graph_routes, server_routes, task_routes
+from trio_actor_graph.web.routing import Route
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *graph_routes.ROUTES,
+    *task_routes.ROUTES,
+    *server_routes.ROUTES,
+)
