@@ -37,12 +37,13 @@ class App {
   constructor() {
     const frames = this.#frames;
     this.wake = frames.work((deadline) => this.session?.drain(deadline) ?? false);
+    const view = (draw, intervalMs) => frames.view(() => this.session !== null && draw(), intervalMs);
     this.views = {
-      summary: frames.view(() => this.#drawSummary(), 120),
-      list: frames.view(() => this.list.draw(this.store, this.now()), 200),
-      graph: frames.view(() => this.#drawGraph(), 150),
-      timeline: frames.view(() => this.timeline.draw(this.store, this.now(), this.isOver), 100),
-      detail: frames.view(() => this.#drawDetail(), 200),
+      summary: view(() => this.#drawSummary(), 120),
+      list: view(() => this.list.draw(this.store, this.now()), 200),
+      graph: view(() => this.#drawGraph(), 150),
+      timeline: view(() => this.timeline.draw(this.store, this.now(), this.isOver, this.session.isLoading), 100),
+      detail: view(() => this.#drawDetail(), 200),
     };
     const open = (uid) => this.openTask(uid);
     this.summary = new Summary((state) => this.list.toggleState(state));
@@ -64,7 +65,7 @@ class App {
 
   get isOver() {
     const { counts } = this.store;
-    return totalOf(counts) > 0 && endedOf(counts) === totalOf(counts);
+    return !this.session.isLoading && totalOf(counts) > 0 && endedOf(counts) === totalOf(counts);
   }
 
   // Unix seconds by the server's clock.

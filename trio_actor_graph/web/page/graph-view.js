@@ -6,21 +6,22 @@
 
 import { byId, el, icon, setAttribute, setText, svg } from "./dom.js";
 import { count, seconds } from "./format.js";
+import { GROUP_HEIGHT, GroupNode, squaresHeight } from "./group-node.js";
 import { layeredLayout } from "./layout.js";
 import { taskAddress } from "./router.js";
-import { countsText, endedOf, leadingState, totalOf } from "./states.js";
-import { Bar } from "./summary.js";
 
 export const SINGLE_MAX = 150; // more single tasks are no picture any more
 export const LAYER_MAX = 24; // nor are so many above each other; then folding is what one gets first
 export const GROUPS_MAX = 60;
 const LAYOUT_MS = 400;
 const SIZES = {
-  single: { nodeWidth: 158, nodeHeight: 32, layerGap: 46, nodeGap: 10 },
-  group: { nodeWidth: 186, nodeHeight: 64, layerGap: 64, nodeGap: 18 },
+  single: { nodeWidth: 158, layerGap: 46, nodeGap: 10 },
+  group: { nodeWidth: 158, layerGap: 40, nodeGap: 16 },
 };
+const SINGLE_HEIGHT = 32;
+const SQUARES_GROUPS_MAX = 16; // of more groups only their bars are shown
 const SCALE_MIN = 0.55; // smaller cannot be read: then one scrolls
-const SCALE_MAX = 1.15;
+const SCALE_MAX = 1.25;
 const STEP = 1.25;
 
 export class GraphView {
@@ -96,7 +97,7 @@ export class GraphView {
 
   #place(nodes, places, size, isSingle, store) {
     const kept = new Map();
-    for (const { id, item } of nodes) {
+    for (const { id, item, height } of nodes) {
       let node = this.#nodes.get(id);
       if (node === undefined || node.item !== item) {
         node?.remove();
@@ -109,8 +110,9 @@ export class GraphView {
       }
       this.#nodes.delete(id);
       kept.set(id, node);
+      node.resize?.(height);
       const { x, y } = places.get(id);
-      Object.assign(node.place.style, { left: `${x}px`, top: `${y}px`, width: `${size.nodeWidth}px`, height: `${size.nodeHeight}px` });
+      Object.assign(node.place.style, { left: `${x}px`, top: `${y}px`, width: `${size.nodeWidth}px`, height: `${height}px` });
     }
     for (const node of this.#nodes.values()) node.remove();
     this.#nodes = kept;
@@ -198,54 +200,8 @@ class SingleNode {
   }
 }
 
-class GroupNode {
-  #version = -1;
-
-  constructor(group, onOpen) {
-    this.item = group;
-    this.uid = null;
-    this.name = el("span", { class: "node-name" });
-    this.total = el("span", { class: "node-meta" });
-    this.meta = el("span", { class: "node-meta" });
-    const bar = el("span", { class: "bar" });
-    this.bar = new Bar(bar);
-    this.element = el("button", { type: "button", class: "node", onclick: () => onOpen(group) }, el("span", { class: "node-top" }, this.name, this.total), this.meta, bar);
-    this.place = el("li", {}, this.element);
-  }
-
-  update() {
-    const group = this.item;
-    if (this.#version === group.version) return;
-    this.#version = group.version;
-    const { counts } = group;
-    const total = totalOf(counts);
-    const ended = endedOf(counts);
-    setText(this.name, group.title);
-    this.element.title = group.title;
-    setText(this.total, ended === total ? count(total) : `${count(ended)} / ${count(total)}`);
-    this.#drawMeta(group);
-    this.bar.draw(counts);
-    const lead = leadingState(counts);
-    this.element.className = `node lead-${lead}`;
-    this.element.setAttribute("aria-label", `${group.title}, ${count(total)} tasks: ${countsText(counts)}. Open`);
-  }
-
-  #drawMeta({ counts, seconds: all, timed }) {
-    const parts = [];
-    if (counts.failed > 0) parts.push(el("span", { class: "state state-failed" }, icon("failed"), `${count(counts.failed)} failed`));
-    if (counts.running > 0) parts.push(el("span", { class: "state state-running" }, icon("running"), count(counts.running)));
-    if (timed > 0) parts.push(el("span", {}, `∅ ${seconds(all / timed)}`));
-    if (parts.length === 0) parts.push(el("span", {}, leadingState(counts)));
-    this.meta.replaceChildren(...parts);
-  }
-
-  remove() {
-    this.place.remove();
-  }
-}
-
 function singles(store) {
-  const nodes = store.order.map((task) => ({ id: task.uid, layer: task.stage, item: task }));
+  const nodes = store.order.map((task) => ({ id: task.uid, layer: task.stage, height: SINGLE_HEIGHT, item: task }));
   const edges = [];
   for (const task of store.order) {
     for (const uid of task.predecessors) {
@@ -261,7 +217,8 @@ function groups(store, level) {
   const grouping = level === "stage" ? store.byStage : store.byKind;
   const all = [...grouping.groups.values()];
   const shown = new Set(all.length <= GROUPS_MAX ? all : all.toSorted((a, b) => b.members.length - a.members.length).slice(0, GROUPS_MAX - 1));
-  const nodes = [...shown].map((group) => ({ id: group.key, layer: group.stage, item: group }));
+  const hasSquares = shown.size <= SQUARES_GROUPS_MAX;
+  const nodes = [...shown].map((group) => ({ id: group.key, layer: group.stage, height: GROUP_HEIGHT + (hasSquares ? squaresHeight(group) : 0), item: group }));
   const edges = [];
   for (const { from, to, count: number } of grouping.edges.values()) {
     if (!shown.has(from) || !shown.has(to)) continue;

@@ -7,10 +7,13 @@ const SLACK_SECONDS = 0.0005; // attempts right after each other, seen by two cl
 export class Lanes {
   workers = new Map(); // name -> lanes, each a list of bars in the order of their ends
 
-  add(bar) {
-    let lanes = this.workers.get(bar.worker);
-    if (lanes === undefined) this.workers.set(bar.worker, (lanes = []));
-    this.#laneFor(lanes, bar.from).push(bar);
+  // Adds bars; those of one call may be in any order.
+  add(bars) {
+    for (const bar of bars.toSorted((a, b) => a.from - b.from)) {
+      let lanes = this.workers.get(bar.worker);
+      if (lanes === undefined) this.workers.set(bar.worker, (lanes = []));
+      place(bar, lanes);
+    }
   }
 
   // Puts what runs into lanes that are free: [{ lane, bar }]. Nothing is kept of it.
@@ -25,20 +28,32 @@ export class Lanes {
       return { lane, bar };
     });
   }
+}
 
-  #laneFor(lanes, from) {
-    let best = null;
-    for (const lane of lanes) {
-      const end = endOf(lane);
-      if (end <= from + SLACK_SECONDS && (best === null || end > endOf(best))) best = lane;
-    }
-    if (best !== null) return best;
-    if (lanes.length < LANES_MAX) {
-      lanes.push([]);
-      return lanes.at(-1);
-    }
-    return lanes.reduce((a, b) => (endOf(a) <= endOf(b) ? a : b));
+function place(bar, lanes) {
+  let best = null;
+  for (const lane of lanes) {
+    const end = endOf(lane);
+    if (end <= bar.from + SLACK_SECONDS && (best === null || end > endOf(best))) best = lane;
   }
+  if (best !== null) best.push(bar);
+  else if (!isInGap(bar, lanes)) placeAtLast(bar, lanes);
+}
+
+// An attempt that took long is told of after short ones that began later: it may fit before those.
+function isInGap(bar, lanes) {
+  for (const lane of lanes) {
+    const next = firstAfter(lane, bar.from + SLACK_SECONDS);
+    if (next < lane.length && lane[next].from + SLACK_SECONDS < bar.to) continue;
+    lane.splice(next, 0, bar);
+    return true;
+  }
+  return false;
+}
+
+function placeAtLast(bar, lanes) {
+  if (lanes.length < LANES_MAX) lanes.push([bar]);
+  else lanes.reduce((a, b) => (endOf(a) <= endOf(b) ? a : b)).push(bar);
 }
 
 // The index of the first bar that ends after `at`.

@@ -10,10 +10,10 @@ const FITS = 10;
 const SPAN_MAX = 40; // a longer edge goes straight: its dummies would fill the layers between
 const DUMMY_HEIGHT = 6;
 
-// nodes: [{ id, layer }], edges: [[id, id]]. Returns { width, height, places: Map id -> { x, y } of the
+// nodes: [{ id, layer, height }], edges: [[id, id]]. Returns { width, height, places: Map id -> { x, y } of the
 // upper left corner, paths: for each edge its SVG path }.
-export function layeredLayout(nodes, edges, { nodeWidth, nodeHeight, layerGap, nodeGap }) {
-  const layers = layersOf(nodes, nodeHeight);
+export function layeredLayout(nodes, edges, { nodeWidth, layerGap, nodeGap }) {
+  const layers = layersOf(nodes);
   const items = new Map(layers.flat().map((item) => [item.id, item]));
   const chains = edges.map(([from, to]) => chainOf(items.get(from), items.get(to), layers));
   order(layers);
@@ -27,17 +27,17 @@ export function layeredLayout(nodes, edges, { nodeWidth, nodeHeight, layerGap, n
     item.x = item.layer * step;
     height = Math.max(height, item.y + item.height / 2);
   }
-  const places = new Map(nodes.map(({ id }) => [id, { x: items.get(id).x, y: items.get(id).y - nodeHeight / 2 }]));
+  const places = new Map(nodes.map(({ id, height: high }) => [id, { x: items.get(id).x, y: items.get(id).y - high / 2 }]));
   const paths = chains.map((chain) => pathOf(chain, nodeWidth, layerGap));
   return { width: Math.max(nodeWidth, layers.length * step - layerGap), height, places, paths };
 }
 
 // Layers without gaps between their numbers.
-function layersOf(nodes, height) {
+function layersOf(nodes) {
   const used = [...new Set(nodes.map((node) => node.layer))].sort((a, b) => a - b);
   const number = new Map(used.map((layer, i) => [layer, i]));
   const layers = used.map(() => []);
-  for (const { id, layer } of nodes) {
+  for (const { id, layer, height } of nodes) {
     const item = { id, layer: number.get(layer), height, before: [], after: [], place: 0, x: 0, y: 0 };
     layers[item.layer].push(item);
   }

@@ -31,7 +31,7 @@ function keepOpen(event) {
 // Returns why not, or null.
 async function signIn(token) {
   try {
-    const response = await fetch("/login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }) });
+    const response = await fetch("/login", { method: "POST", body: new URLSearchParams({ token }) });
     if (response.ok) return null;
     return response.status === 401 ? "That is not the token." : `The server answered ${response.status}.`;
   } catch {

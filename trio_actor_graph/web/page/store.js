@@ -14,6 +14,7 @@ export const STAGE_GROUPS_MAX = 200; // more than this are no help to anybody, a
 export const KINDS_MAX = 500;
 export const OTHER_KIND = "(others)";
 const RATE_SECONDS = 5;
+const CLOCK_SECONDS = 0.05; // between a move and its being told
 const BUCKETS_MAX = 3_600;
 
 export class RunStore {
@@ -206,8 +207,9 @@ export class RunStore {
     const hasRun = before === "running" || (event.seconds ?? null) !== null;
     const wasBegun = hasRun && event.happening !== "given back unbegun";
     if (wasBegun && task.worker !== null) {
-      task.beganAt = beginning(task, event);
-      if (task.beganAt !== null) this.#addBar(task, task.beganAt, event.at, outcomeOf(event.state));
+      const [from, to] = timesOf(task, event);
+      task.beganAt = from;
+      this.#addBar(task, from, to, outcomeOf(event.state));
     }
     if (!wasBegun && !TERMINAL.has(event.state)) task.beganAt = null;
     if (!TERMINAL.has(event.state)) return;
@@ -280,12 +282,14 @@ export function secondsOf(task, now) {
   return null;
 }
 
-// When the attempt that has ended began. What an event says may be of an attempt before it.
-function beginning(task, event) {
-  const told = event.began_at ?? null;
-  if (told !== null && (task.givenAt === null || told >= task.givenAt)) return told;
-  if ((event.seconds ?? null) !== null) return event.at - event.seconds;
-  return task.givenAt;
+// When the attempt that has ended began and ended. With its seconds the event says it exactly; without,
+// it may tell the beginning of an attempt before it.
+function timesOf(task, event) {
+  const began = event.began_at ?? null;
+  const took = event.seconds ?? null;
+  if (took !== null) return began === null ? [event.at - took, event.at] : [began, began + took];
+  const given = task.givenAt ?? began ?? event.at;
+  return [began !== null && began >= given - CLOCK_SECONDS ? began : given, event.at];
 }
 
 // An attempt whose task goes on, to be tried again, has failed.

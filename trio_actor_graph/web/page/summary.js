@@ -49,7 +49,7 @@ export class Summary {
     // Over: the mean of the whole run says more than the rate of now, which is 0.
     const perSecond = isOver && took > 0 ? endedOf(store.counts) / took : store.rate(now);
     setText(byId("rate"), rate(perSecond));
-    setText(byId("rate-label"), isOver ? "Tasks per second, mean" : "Tasks per second");
+    setText(byId("rate-label"), isOver ? "Mean per second" : "Tasks per second");
     this.#drawSpark(store, isOver ? until : now);
   }
 

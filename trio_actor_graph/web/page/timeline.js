@@ -10,6 +10,7 @@ import { context, palette } from "./palette.js";
 const GUTTER = 104; // names of workers
 const AXIS = 22;
 const LANE = { min: 5, max: 20 };
+const NAME_HEIGHT = 15;
 const FOLLOW_SECONDS = 30;
 const SPAN = { min: 0.01, max: 7 * 86_400 };
 const BAR_TEXT = "#0c1016"; // has contrast on each of the fills, light and dark
@@ -26,6 +27,7 @@ export class Timeline {
   #isChosen = false; // somebody has chosen the mode: it is not changed any more
   #rows = [];
   #laneHeight = LANE.max;
+  #rowsHeight = 0;
   #now = 0;
   #slots = new Map();
   #drag = null;
@@ -58,10 +60,10 @@ export class Timeline {
     this.#slots = new Map(workers.map((worker) => [worker.name, worker.slots]));
   }
 
-  draw(store, now, isOver) {
+  draw(store, now, isOver, isLoading) {
     this.#now = now;
-    this.#take(store);
-    if (isOver && !this.#isChosen) this.#mode = "all";
+    if (!isLoading) this.#take(store); // all at once they find better lanes
+    if (!this.#isChosen) this.#mode = isOver ? "all" : "follow";
     const running = this.#running(store);
     this.#layRows(running);
     const [from, to] = this.#range(store, now, isOver);
@@ -86,7 +88,8 @@ export class Timeline {
       this.#taken = store.barsDropped;
     }
     const end = store.barsDropped + store.bars.length;
-    for (; this.#taken < end; this.#taken += 1) this.#lanes.add(store.bars[this.#taken - store.barsDropped]);
+    if (this.#taken < end) this.#lanes.add(store.bars.slice(this.#taken - store.barsDropped));
+    this.#taken = end;
   }
 
   // What is known to have begun, by worker; a worker holds more tasks than it has slots for.
@@ -105,24 +108,37 @@ export class Timeline {
     return placed;
   }
 
+  // Each worker has at least the height of its name.
   #layRows(running) {
     const names = new Set([...this.#lanes.workers.keys(), ...running.keys(), ...this.#slots.keys()]);
-    this.#rows = [];
-    for (const name of [...names].sort()) {
+    const blocks = [...names].sort().map((name) => {
       const ended = this.#lanes.workers.get(name) ?? [];
-      const most = Math.max(1, ended.length, ...(running.get(name) ?? []).map(({ lane }) => lane + 1));
-      for (let lane = 0; lane < most; lane += 1) {
-        this.#rows.push({ worker: name, lane, isFirst: lane === 0, bars: ended[lane] ?? [], running: null });
-      }
-      const base = this.#rows.length - most;
-      for (const { lane, bar } of running.get(name) ?? []) this.#rows[base + lane].running = bar;
-    }
+      const placed = running.get(name) ?? [];
+      const most = Math.max(1, ended.length, ...placed.map(({ lane }) => lane + 1));
+      return { name, ended, running: placed, most };
+    });
+    const lanes = blocks.reduce((sum, block) => sum + block.most, 0);
     const room = byId("timeline-body").clientHeight - AXIS - 6;
-    this.#laneHeight = Math.max(LANE.min, Math.min(LANE.max, Math.floor(room / Math.max(1, this.#rows.length))));
+    const single = blocks.filter((block) => block.most === 1).length;
+    const spare = Math.max(0, room - single * NAME_HEIGHT);
+    const fits = lanes > single ? spare / (lanes - single) : LANE.max;
+    this.#laneHeight = Math.max(LANE.min, Math.min(LANE.max, Math.floor(fits)));
+    this.#rows = [];
+    let y = 0;
+    for (const { name, ended, running: placed, most } of blocks) {
+      const top = y;
+      const base = this.#rows.length;
+      for (let lane = 0; lane < most; lane += 1, y += this.#laneHeight) {
+        this.#rows.push({ worker: name, y, isFirst: lane === 0, bars: ended[lane] ?? [], running: null });
+      }
+      for (const { lane, bar } of placed) this.#rows[base + lane].running = bar;
+      y = Math.max(y, top + NAME_HEIGHT);
+    }
+    this.#rowsHeight = y;
   }
 
   #height() {
-    return AXIS + this.#rows.length * this.#laneHeight + 6;
+    return AXIS + this.#rowsHeight + 6;
   }
 
   #range(store, now, isOver) {
@@ -157,12 +173,12 @@ export class Timeline {
     const busy = new Map();
     const top = byId("timeline-body").scrollTop;
     const colours = palette();
-    this.#rows.forEach((row, i) => {
-      const y = AXIS + i * this.#laneHeight - top;
+    for (const row of this.#rows) {
+      const y = AXIS + row.y - top;
       if (row.isFirst) busy.set(row.worker, { seconds: 0, lanes: 0, attempts: 0 });
       const tally = busy.get(row.worker);
       tally.lanes += 1;
-      if (y + this.#laneHeight < AXIS || y > height) return;
+      if (y + this.#laneHeight < AXIS || y > height) continue;
       if (row.isFirst) this.#drawName(drawing, row.worker, y, width, colours);
       drawing.save();
       drawing.beginPath();
@@ -170,7 +186,7 @@ export class Timeline {
       drawing.clip();
       this.#drawBars(drawing, row, y, from, to, colours, tally);
       drawing.restore();
-    });
+    }
     return busy;
   }
 
@@ -180,8 +196,7 @@ export class Timeline {
     drawing.fillRect(0, y - 1, width, 1);
     drawing.fillStyle = colours.dim;
     drawing.textAlign = "left";
-    const lane = Math.max(12, this.#laneHeight);
-    drawing.fillText(fitted(drawing, name, GUTTER - 20), 14, y + lane / 2);
+    drawing.fillText(fitted(drawing, name, GUTTER - 20), 14, y + Math.max(NAME_HEIGHT, this.#laneHeight) / 2);
   }
 
   #drawBars(drawing, row, y, from, to, colours, tally) {
@@ -319,7 +334,8 @@ export class Timeline {
   }
 
   #barAt(x, y) {
-    const row = this.#rows[Math.floor((y - AXIS + byId("timeline-body").scrollTop) / this.#laneHeight)];
+    const depth = y - AXIS + byId("timeline-body").scrollTop;
+    const row = this.#rows.find((each) => each.y <= depth && depth < each.y + this.#laneHeight);
     if (row === undefined || x < GUTTER || y < AXIS) return null;
     const { from, to, width } = this.#last;
     const perPixel = (to - from) / (width - GUTTER - 6);

@@ -15,6 +15,7 @@ export class Waffle {
   #columns = 1;
   #size = SIZES.max;
   #cursor = 0;
+  #isByKey = false;
   #drawn = "";
 
   // `onOpen(uid)`: a square was chosen.
@@ -38,6 +39,7 @@ export class Waffle {
   open(group) {
     this.#group = group;
     this.#cursor = 0;
+    this.#isByKey = false;
     this.#drawn = "";
     setText(byId("waffle-caption"), group === null ? "" : "Each square is a task; arrow keys choose one, Enter opens it.");
   }
@@ -47,7 +49,7 @@ export class Waffle {
     const body = byId("waffle-body");
     const width = body.clientWidth - 24;
     const height = body.clientHeight - 60;
-    const drawn = `${group?.version} ${width} ${height} ${palette().panel} ${this.#cursor}`;
+    const drawn = `${group?.version} ${width} ${height} ${palette().panel} ${this.#isByKey} ${this.#cursor}`;
     if (group === null || width <= 0 || drawn === this.#drawn) return;
     this.#drawn = drawn;
     const number = Math.min(group.members.length, SQUARES_MAX);
@@ -75,7 +77,7 @@ export class Waffle {
     }
     drawing.strokeStyle = colours.text;
     drawing.lineWidth = 2;
-    drawing.strokeRect((this.#cursor % this.#columns) * size + 1, Math.floor(this.#cursor / this.#columns) * size + 1, size - gap - 2, size - gap - 2);
+    if (this.#isByKey) drawing.strokeRect((this.#cursor % this.#columns) * size + 1, Math.floor(this.#cursor / this.#columns) * size + 1, size - gap - 2, size - gap - 2);
     byId("waffle-body").setAttribute("aria-label", `${group.title}: ${countsText(group.counts)}. Arrow keys choose a task, Enter opens it`);
   }
 
@@ -107,6 +109,7 @@ export class Waffle {
     else if (event.key === "End") this.#cursor = last;
     else return;
     event.preventDefault();
+    this.#isByKey = true;
     setText(byId("waffle-caption"), `${labelOf(group.members[this.#cursor]).replaceAll("\n", ", ")} (${count(this.#cursor + 1)} of ${count(group.members.length)})`);
     this.draw();
   }
