@@ -38,6 +38,8 @@ TOKEN_BYTES: Final = 32
 TOKEN_CHARACTERS_MIN: Final = 32
 """Of a token that somebody else wrote into the file: what is shorter can be guessed."""
 
+CHALLENGE: Final = 'Bearer realm="trio-actor-graph"'
+
 _TOKEN_FILE_BYTES_MAX: Final = 4096
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -219,8 +221,7 @@ def _token_in(path: Path, flags: int) -> str:
 
 
 def _unauthorized(detail: str) -> ProblemRaised:
-    realm = 'Bearer realm="trio-actor-graph"'
-    return ProblemRaised("unauthorized", detail, headers={"WWW-Authenticate": realm})
+    return ProblemRaised("unauthorized", detail, headers={"WWW-Authenticate": CHALLENGE})
 
 
 def _digest(text: str) -> bytes:

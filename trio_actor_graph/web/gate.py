@@ -70,7 +70,6 @@ class Gate:
             access.check_token(method, headers)
         except ProblemRaised as raised:
             if raised.kind == "unauthorized" and path == "/" and _is_browser(request):
-                raised.headers["Location"] = "/login"
                 answer = Answer(status=303, headers={"Location": "/login"})
                 await send_answer(request, sender, answer)
                 return
@@ -104,7 +103,7 @@ class Gate:
         form = parse_qs((await read_body(request, self._server)).decode("latin1"))
         access = self._server.access
         if not access.is_token(form.get("token", [""])[0].strip()):
-            raise ProblemRaised("unauthorized", "the token is wrong")
+            return login_page(is_repeated=True)
         cookie = f"{access.cookie_name}={access.sessions.begin()}; {_COOKIE}"
         return Answer(status=303, headers={"Location": "/", "Set-Cookie": cookie})
 

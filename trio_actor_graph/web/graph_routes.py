@@ -42,10 +42,13 @@ async def create_graph(asked: Asked) -> Answer:
     """
     new: NewGraph = asked.body
     server = asked.serving
-    check_batch(server.coordinator, new.tasks, None)  # before anything is opened
+    batch = check_batch(server.coordinator, new.tasks, None)  # before anything is opened
     graph = await server.graphs.open(server.nursery, new.name)
-    batch = check_batch(server.coordinator, new.tasks, graph)
-    tasks = create(server.coordinator, graph, batch)
+    try:
+        tasks = create(server.coordinator, graph, batch)
+    except Exception:  # somebody has been quick to cancel it
+        await server.graphs.delete(graph.uid)
+        raise
     view = server.graphs.view(server.graphs.get(graph.uid))
     return json_answer(CreatedGraph(view, tasks), 201, {"Location": f"/v1/graphs/{graph.uid}"})
 

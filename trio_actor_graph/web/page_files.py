@@ -10,6 +10,7 @@ import hashlib
 from importlib import resources
 from typing import Final
 
+from trio_actor_graph.web.access import CHALLENGE
 from trio_actor_graph.web.answers import Answer
 from trio_actor_graph.web.problems import ProblemRaised
 
@@ -42,7 +43,7 @@ LOGIN_PAGE: Final = """\
 <meta name="viewport" content="width=device-width">
 <title>trio-actor-graph</title>
 <h1>trio-actor-graph</h1>
-<form method="post" action="/login">
+{told}<form method="post" action="/login">
 <p><label for="token">Token</label>
 <p><input id="token" name="token" type="password" required autofocus
  autocomplete="current-password">
@@ -76,7 +77,15 @@ def page_file(name: str) -> Answer:
     return Answer(body, media_type=media_type, headers=headers)
 
 
-def login_page() -> Answer:
-    """The form that asks for the token."""
-    headers = {"Content-Security-Policy": LOGIN_POLICY}
-    return Answer(LOGIN_PAGE.encode(), media_type=MEDIA_TYPES[".html"], headers=headers)
+def login_page(*, is_repeated: bool = False) -> Answer:
+    """The form that asks for the token; if a wrong one was given, once more."""
+    told = '<p role="alert">The token is wrong.\n' if is_repeated else ""
+    return Answer(
+        LOGIN_PAGE.format(told=told).encode(),
+        status=401 if is_repeated else 200,
+        media_type=MEDIA_TYPES[".html"],
+        headers={
+            "Content-Security-Policy": LOGIN_POLICY,
+            **({"WWW-Authenticate": CHALLENGE} if is_repeated else {}),
+        },
+    )

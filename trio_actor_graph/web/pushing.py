@@ -7,7 +7,7 @@ may be given in any order: one that a later one in the list is waited on by come
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from trio_actor_graph.calls import Call, check_options
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks
 from trio_actor_graph.graph.records import TaskRecord
+from trio_actor_graph.task import Task
 from trio_actor_graph.web.arguments import BadArgument, filled, references
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.types import (
@@ -96,15 +97,20 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
         index = batch.keys.get(named)
         return graph.record.tasks[int(named)] if index is None else created[index]
 
+    def handle_of(named: TaskRef) -> Task[Any]:
+        return graph.handle(record_of(named))
+
+    def uid_of(named: TaskRef) -> int:
+        return record_of(named).uid
+
     try:
         for index in batch.order:
             task = batch.new[index]
-            handle_of = lambda named: graph.handle(record_of(named))  # noqa: E731
             args = tuple([filled(each, handle_of) for each in task.args])
             kwargs = {name: filled(each, handle_of) for name, each in task.kwargs.items()}
             condition = None
             if task.waits_on is not None:
-                condition = as_condition(task.waits_on, lambda named: record_of(named).uid)
+                condition = as_condition(task.waits_on, uid_of)
             options = check_options(
                 condition,
                 task.name,
@@ -124,7 +130,7 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
     return tuple([PushedTask(created[i].uid, task.key) for i, task in enumerate(batch.new)])
 
 
-def as_condition(condition: TasksCondition, uid_of: Any) -> AnyCondition:
+def as_condition(condition: TasksCondition, uid_of: Callable[[Any], int]) -> AnyCondition:
     """A condition as the graph knows it; `check_condition` has found it good."""
     if condition.all_of is not None:
         return AllOf(tuple(as_condition(each, uid_of) for each in condition.all_of))

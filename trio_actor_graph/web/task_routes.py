@@ -89,6 +89,19 @@ async def cancel_task(asked: Asked) -> Answer:
     return json_answer(task_info(task))
 
 
+async def retry_task(asked: Asked) -> Answer:
+    """Have a task that failed or was cancelled run again, and what was skipped because of it."""
+    task = _task(asked)
+    graph = asked.serving.graphs.get_live(task.graph.uid)
+    try:
+        graph.retry_task(task)
+    except CycleError as error:
+        raise ProblemRaised("cycle", str(error)) from error
+    except GraphError as error:
+        raise ProblemRaised("too-late", str(error)) from error
+    return json_answer(task_info(task))
+
+
 async def add_predecessor(asked: Asked) -> Answer:
     """Have a waiting task wait for a condition as well."""
     new: NewPredecessor = asked.body
@@ -188,6 +201,14 @@ ROUTES: Final = (
         is_body_optional=True,
         answers={200: TaskInfo},
         problems=(*_UNKNOWN, "graph-closed"),
+    ),
+    Route(
+        method="POST",
+        path="/v1/graphs/{graph}/tasks/{task}/retry",
+        name="retryTask",
+        handler=retry_task,
+        answers={200: TaskInfo},
+        problems=(*_UNKNOWN, "graph-closed", "too-late", "cycle"),
     ),
     Route(
         method="POST",

@@ -22,7 +22,7 @@ from trio_actor_graph.graph.failures import (
 )
 from trio_actor_graph.graph.reading import condition_of
 from trio_actor_graph.graph.records import AttemptRecord, TaskRecord, WorkerRecord
-from trio_actor_graph.graph.stories import explain, skip_cause
+from trio_actor_graph.graph.stories import explain
 from trio_actor_graph.outcome import failure_error
 from trio_actor_graph.web.types import (
     PAGE_MAX,
@@ -104,12 +104,11 @@ def condition_view(condition: AnyCondition) -> TasksCondition:
 
 
 def first_line(task: TaskRecord) -> str | None:
-    """What went wrong, in a line: of a skipped task, with the task at the root of it."""
+    """What went wrong, in a line; for a skipped task, which one before it ended how."""
     if task.state == "skipped":
-        cause = skip_cause(task)
-        return None if cause is None else _cut(f"because of {cause.label}: {first_line(cause)}")
-    if task.state == "cancelled":
-        return "cancelled"
+        # Not the one at the root of it, which may be a long way off for each of many tasks.
+        cause = task.skipped_because
+        return None if cause is None else _cut(f"because {cause.label} is {cause.state}")
     return None if task.failure is None else _cut(failure_text(task.failure))
 
 
