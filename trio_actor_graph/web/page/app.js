@@ -5,7 +5,7 @@ import { ApiError, post, read, readPages } from "./api.js";
 import { confirmed } from "./confirm.js";
 import { Detail } from "./detail.js";
 import { byId, el, icon, setAttribute, setText } from "./dom.js";
-import { count } from "./format.js";
+import { count, plural } from "./format.js";
 import { Frames } from "./frames.js";
 import { GraphView } from "./graph-view.js";
 import { login } from "./login.js";
@@ -299,7 +299,7 @@ class App {
     const left = totalOf(counts) - endedOf(counts);
     const answer = await confirmed({
       title: `Cancel the graph “${graph.name}”?`,
-      text: `${count(left)} tasks have not ended. All of them are cancelled, and those that run are stopped.`,
+      text: `${plural(left, "task")} not ended yet: all are cancelled, and what runs is stopped.`,
       yes: "Cancel graph",
     });
     if (answer === null) return;

@@ -7,7 +7,8 @@ import { post, read } from "./api.js";
 import { conditionElement } from "./condition.js";
 import { confirmed } from "./confirm.js";
 import { byId, el, icon, setStateMark, setText, stateMark } from "./dom.js";
-import { clock, count, seconds } from "./format.js";
+import { isServed } from "./features.js";
+import { clock, count, plural, seconds } from "./format.js";
 import { taskAddress } from "./router.js";
 import { TERMINAL } from "./states.js";
 
@@ -123,17 +124,14 @@ export class Detail {
   }
 
   async #readLogs(uid) {
-    try {
-      for (;;) {
-        const more = this.#logCursor === null ? "" : `&cursor=${encodeURIComponent(this.#logCursor)}`;
-        const page = await read(`${this.#path}/logs?limit=${LOG_PAGE}${more}`);
-        if (this.uid !== uid) return;
-        this.#logCursor = page.next_cursor;
-        this.#appendLogs(page.lines);
-        if (page.is_end) return;
-      }
-    } catch (error) {
-      if (error.status !== 404 && error.status !== 0) throw error; // a server that keeps no logs
+    if (!(await isServed("/v1/graphs/{}/tasks/{}/logs"))) return;
+    for (let isEnd = false; !isEnd && this.uid === uid; ) {
+      const more = this.#logCursor === null ? "" : `&cursor=${encodeURIComponent(this.#logCursor)}`;
+      const page = await read(`${this.#path}/logs?limit=${LOG_PAGE}${more}`);
+      if (this.uid !== uid) return;
+      this.#logCursor = page.next_cursor;
+      this.#appendLogs(page.lines);
+      isEnd = page.is_end;
     }
   }
 
@@ -146,7 +144,7 @@ export class Detail {
     }
     const number = this.logList.childElementCount;
     this.logPlace.hidden = number === 0;
-    setText(this.logHead, `Log, ${count(number)} lines${number >= LOG_LINES_MAX ? " (the last)" : ""}`);
+    setText(this.logHead, `Log, ${plural(number, "line")}${number >= LOG_LINES_MAX ? " (the last)" : ""}`);
   }
 
   #drawInfo(info) {
@@ -211,8 +209,8 @@ export class Detail {
   }
 
   #drawActions(task) {
-    const isOver = TERMINAL.has(task.state);
-    const kind = isOver ? (task.state === "succeeded" ? "none" : "retry") : "cancel";
+    const canRetry = task.state === "failed" || task.state === "cancelled";
+    const kind = !TERMINAL.has(task.state) ? "cancel" : canRetry ? "retry" : "none";
     if (this.actions.dataset.kind === kind) return;
     const hadFocus = this.actions.contains(document.activeElement);
     this.actions.dataset.kind = kind;

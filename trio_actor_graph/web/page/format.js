@@ -6,6 +6,11 @@ export function count(number) {
   return whole.format(number);
 }
 
+// "1 task", "2,000 tasks".
+export function plural(number, word) {
+  return `${count(number)} ${word}${number === 1 ? "" : "s"}`;
+}
+
 export function seconds(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "";
   if (value < 0.001) return `${Math.max(0, Math.round(value * 1e6))} µs`;

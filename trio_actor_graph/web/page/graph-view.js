@@ -5,7 +5,7 @@
 // are drawn below and are told in each node's label.
 
 import { byId, el, icon, setAttribute, setText, svg } from "./dom.js";
-import { count, seconds } from "./format.js";
+import { count, plural, seconds } from "./format.js";
 import { GROUP_HEIGHT, GroupNode, squaresHeight } from "./group-node.js";
 import { layeredLayout } from "./layout.js";
 import { taskAddress } from "./router.js";
@@ -191,7 +191,7 @@ class SingleNode {
     this.icon.firstChild.setAttribute("href", `#i-${task.state}`);
     const chosen = this.element.classList.contains("chosen") ? " chosen" : "";
     this.element.className = `node single lead-${task.state}${chosen}`;
-    const waits = task.predecessors.length > 0 ? `, after ${task.predecessors.length} tasks` : "";
+    const waits = task.predecessors.length > 0 ? `, after ${plural(task.predecessors.length, "task")}` : "";
     this.element.setAttribute("aria-label", `${task.name}, task ${task.uid}, ${task.state}${waits}`);
   }
 
@@ -239,10 +239,10 @@ function highest(store) {
 }
 
 function noteOf(store, level, shown) {
-  if (level === "single") return `${count(shown)} tasks`;
+  if (level === "single") return plural(shown, "task");
   const grouping = level === "stage" ? store.byStage : store.byKind;
   const how = level === "stage" ? "by type and stage" : "by type";
   const hidden = grouping.groups.size - shown;
   const rest = hidden > 0 ? `, ${count(hidden)} smaller ones not shown` : "";
-  return `${count(store.order.length)} tasks in ${count(shown)} groups ${how}${rest}`;
+  return `${plural(store.order.length, "task")} in ${plural(shown, "group")} ${how}${rest}`;
 }

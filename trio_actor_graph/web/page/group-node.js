@@ -2,7 +2,7 @@
 // squares. Of a large group each square stands for several tasks.
 
 import { el, icon, setText } from "./dom.js";
-import { count, seconds } from "./format.js";
+import { count, plural, seconds } from "./format.js";
 import { context, palette } from "./palette.js";
 import { emptyCounts, countsText, endedOf, leadingState, totalOf } from "./states.js";
 import { Bar } from "./summary.js";
@@ -67,7 +67,7 @@ export class GroupNode {
     this.#drawMeta(counts, ended === total ? count(total) : `${count(ended)} / ${count(total)}`);
     this.bar.draw(counts);
     this.element.className = `node lead-${leadingState(counts)}`;
-    this.element.setAttribute("aria-label", `${group.title}, ${count(total)} tasks: ${countsText(counts)}. Open`);
+    this.element.setAttribute("aria-label", `${group.title}, ${plural(total, "task")}: ${countsText(counts)}. Open`);
   }
 
   remove() {

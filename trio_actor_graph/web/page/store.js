@@ -198,7 +198,7 @@ export class RunStore {
     if (before === "failed") this.failed.delete(task);
     if (state === "running") this.running.add(task);
     if (state === "failed") this.failed.add(task);
-    if (TERMINAL.has(before) && !TERMINAL.has(state)) this.#forgetEnd(task);
+    if (TERMINAL.has(before) && !TERMINAL.has(state)) this.#forgetEnd(task); // it is tried again
     task.state = state;
   }
 
@@ -237,7 +237,7 @@ export class RunStore {
     const left = (this.#endings.get(second) ?? 1) - 1;
     if (left > 0) this.#endings.set(second, left);
     else this.#endings.delete(second);
-    Object.assign(task, { endedAt: null, seconds: null });
+    Object.assign(task, { endedAt: null, seconds: null, error: null });
   }
 
   #noteSlow(task) {

@@ -1,7 +1,7 @@
 // The strip on top: how far it is, how many tasks are in each state, how fast it goes.
 
 import { byId, el, icon, setAttribute, setText } from "./dom.js";
-import { count, percent, rate, seconds } from "./format.js";
+import { count, percent, plural, rate, seconds } from "./format.js";
 import { context, palette } from "./palette.js";
 import { BAR_ORDER, STATES, countsText, endedOf, totalOf } from "./states.js";
 
@@ -29,7 +29,7 @@ export class Summary {
     const total = totalOf(counts);
     const ended = endedOf(counts);
     setText(byId("percent"), percent(ended, total));
-    setText(byId("ended-of"), total === 0 ? "no tasks yet" : `${count(ended)} of ${count(total)} tasks ended`);
+    setText(byId("ended-of"), total === 0 ? "no tasks yet" : `${count(ended)} of ${plural(total, "task")} ended`);
     this.#bar.draw(counts);
     setAttribute(byId("progress"), "aria-valuenow", String(total === 0 ? 0 : Math.floor((ended / total) * 100)));
     setAttribute(byId("progress"), "aria-valuetext", countsText(counts));

@@ -2,7 +2,7 @@
 // readers: the focus stays on it, and `aria-activedescendant` says which row the arrow keys have reached.
 
 import { byId, el, icon, setAttribute, setText } from "./dom.js";
-import { clock, count, seconds } from "./format.js";
+import { clock, count, plural, seconds } from "./format.js";
 import { secondsOf } from "./store.js";
 import { STATES } from "./states.js";
 
@@ -92,7 +92,7 @@ export class TaskList {
     const number = this.#rows.length;
     byId("rows").style.height = `${number * ROW}px`;
     setAttribute(this.#grid, "aria-rowcount", String(number + 1));
-    setText(byId("list-note"), number === store.order.length ? `${count(number)} tasks` : `${count(number)} of ${count(store.order.length)} tasks`);
+    setText(byId("list-note"), number === store.order.length ? plural(number, "task") : `${count(number)} of ${plural(store.order.length, "task")}`);
     this.#drawControls();
     this.#drawRows();
   }
@@ -147,10 +147,11 @@ export class TaskList {
     const number = Math.ceil(this.#grid.clientHeight / ROW) + 2 * SPARE;
     const last = Math.min(this.#rows.length, first + number);
     while (this.#pool.length < last - first) this.#pool.push(new Row(this.#pool.length, (index) => this.#open(index)));
+    while (this.#pool.length > Math.max(0, last - first)) this.#pool.pop().element.remove();
     this.#pool.forEach((row, i) => {
       const index = first + ((i - (first % this.#pool.length) + this.#pool.length) % this.#pool.length);
-      row.draw(index < last ? this.#rows[index] : null, index, index === this.#active && this.#activeUid !== null, this.now);
-      if (index === this.#active && index < last) setAttribute(this.#grid, "aria-activedescendant", row.element.id);
+      row.draw(this.#rows[index], index, index === this.#active && this.#activeUid !== null, this.now);
+      if (index === this.#active) setAttribute(this.#grid, "aria-activedescendant", row.element.id);
     });
     if (this.#rows.length === 0) setAttribute(this.#grid, "aria-activedescendant", null);
   }
@@ -235,8 +236,6 @@ class Row {
   }
 
   draw(task, index, isActive, now) {
-    this.element.hidden = task === null;
-    if (task === null) return;
     if (this.#index !== index) {
       this.#index = index;
       this.element.style.transform = `translateY(${index * ROW}px)`;

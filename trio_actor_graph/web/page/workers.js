@@ -1,7 +1,7 @@
 // The workers and what each does. Read now and then: what they need of processors and memory is no event.
 
 import { byId, el, setText } from "./dom.js";
-import { bytes, count } from "./format.js";
+import { bytes, count, plural } from "./format.js";
 import { taskAddress } from "./router.js";
 
 const NAMED_MAX = 3; // tasks of one worker that are named; the rest is a number
@@ -26,7 +26,7 @@ export class Workers {
       this.#cpu.delete(id);
     }
     const slots = workers.reduce((sum, worker) => sum + worker.slots, 0);
-    setText(this.#note, workers.length === 0 ? "none has been started" : `${count(workers.length)} with ${count(slots)} slots`);
+    setText(this.#note, workers.length === 0 ? "none has been started" : `${count(workers.length)} with ${plural(slots, "slot")}`);
   }
 
   // Of one processor, since the last reading; null for the first.
