@@ -62,9 +62,9 @@ export class Grouping {
     group.version += 1;
   }
 
-  time(task, seconds) {
+  time(task, seconds, number) {
     const group = task[this.field];
     group.seconds += seconds;
-    group.timed += 1;
+    group.timed += number;
   }
 }

@@ -50,6 +50,7 @@ export class RunStore {
     if (task === undefined) task = this.#add(event, event.happening === "created" ? event.at : null);
     const before = task.state;
     const isNewAttempt = event.attempt > task.attempt;
+    if (!TERMINAL.has(event.state)) this.#forgetEnd(task);
     if (event.attempt > 0) task.attempt = event.attempt;
     if (event.worker) task.worker = event.worker;
     if (event.state === "running" && (before !== "running" || isNewAttempt)) {
@@ -75,6 +76,7 @@ export class RunStore {
     for (const at of [data.created_at, data.began_at, data.ended_at]) this.#note(at);
     const isOver = TERMINAL.has(data.state);
     if (isOver) this.#time(task, data.ended_at, data.seconds);
+    else this.#forgetEnd(task);
     this.#move(task, data.state);
     if (isOver && data.began_at !== null && data.worker !== null) {
       const end = data.ended_at ?? data.began_at + (data.seconds ?? 0);
@@ -193,12 +195,11 @@ export class RunStore {
     this.counts[before] -= 1;
     this.counts[state] += 1;
     this.byKind.move(task, before, state);
-    if (this.byStage !== null) this.byStage.move(task, before, state);
+    this.byStage?.move(task, before, state);
     if (before === "running") this.running.delete(task);
     if (before === "failed") this.failed.delete(task);
     if (state === "running") this.running.add(task);
     if (state === "failed") this.failed.add(task);
-    if (TERMINAL.has(before) && !TERMINAL.has(state)) this.#forgetEnd(task); // it is tried again
     task.state = state;
   }
 
@@ -223,16 +224,23 @@ export class RunStore {
       this.#endings.set(second, (this.#endings.get(second) ?? 0) + 1);
       if (this.#endings.size > BUCKETS_MAX) this.#endings.delete(this.#endings.keys().next().value);
     }
+    if (task.seconds !== null) this.#count(task, -task.seconds, -1);
     task.endedAt = endedAt;
     task.seconds = seconds;
     if (seconds === null) return;
-    this.byKind.time(task, seconds);
-    if (this.byStage !== null) this.byStage.time(task, seconds);
+    this.#count(task, seconds, 1);
     this.#noteSlow(task);
   }
 
+  #count(task, seconds, number) {
+    this.byKind.time(task, seconds, number);
+    this.byStage?.time(task, seconds, number);
+  }
+
+  // It is tried again, or an old event tells of the time before its end.
   #forgetEnd(task) {
     if (task.endedAt === null) return;
+    if (task.seconds !== null) this.#count(task, -task.seconds, -1);
     const second = Math.floor(task.endedAt);
     const left = (this.#endings.get(second) ?? 1) - 1;
     if (left > 0) this.#endings.set(second, left);
