@@ -316,6 +316,7 @@ class App {
   #drawGraphs() {
     const select = byId("graph-select");
     const shown = [...this.graphs].reverse();
+    select.hidden = shown.length === 0;
     const drawn = JSON.stringify(shown.map(({ uid, name, state }) => [uid, name, state]));
     if (select.dataset.drawn !== drawn) {
       select.dataset.drawn = drawn;

@@ -16,7 +16,7 @@ export const GROUPS_MAX = 60;
 const LAYOUT_MS = 400;
 const SIZES = {
   single: { nodeWidth: 158, layerGap: 46, nodeGap: 10 },
-  group: { nodeWidth: 158, layerGap: 40, nodeGap: 16 },
+  group: { nodeWidth: 158, layerGap: 40, nodeGap: 22 },
 };
 const SINGLE_HEIGHT = 32;
 const SQUARES_GROUPS_MAX = 16; // of more groups only their bars are shown
@@ -130,7 +130,7 @@ export class GraphView {
   #drawEdges(edges, paths) {
     byId("graph-edges").replaceChildren();
     this.#edges = edges.map((edge, i) => {
-      const path = svg("path", { d: paths[i] });
+      const path = svg("path", { d: paths[i], class: edge.isCreation ? "creation" : "" });
       if (edge.count > 1) path.style.strokeWidth = `${Math.min(5, 1.4 + Math.log10(edge.count) * 0.8)}px`;
       byId("graph-edges").append(path);
       return { ...edge, path };
@@ -208,6 +208,9 @@ function singles(store) {
       const from = store.tasks.get(uid);
       if (from !== undefined) edges.push({ from: uid, to: task.uid, count: 1, isLive: () => from.state === "running" || task.state === "running" });
     }
+    // Who has created it, unless it waits on that one anyway.
+    if (!store.tasks.has(task.creator) || task.predecessors.includes(task.creator)) continue;
+    edges.push({ from: task.creator, to: task.uid, count: 1, isCreation: true, isLive: () => false });
   }
   return { nodes, edges };
 }
@@ -223,6 +226,10 @@ function groups(store, level) {
   for (const { from, to, count: number } of grouping.edges.values()) {
     if (!shown.has(from) || !shown.has(to)) continue;
     edges.push({ from: from.key, to: to.key, count: number, isLive: () => from.counts.running > 0 && to.counts.waiting + to.counts.running > 0 });
+  }
+  for (const [key, { from, to, count: number }] of grouping.creations) {
+    if (grouping.edges.has(key) || !shown.has(from) || !shown.has(to)) continue;
+    edges.push({ from: from.key, to: to.key, count: number, isCreation: true, isLive: () => false });
   }
   return { nodes, edges };
 }

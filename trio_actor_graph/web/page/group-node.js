@@ -35,11 +35,10 @@ export class GroupNode {
     this.item = group;
     this.uid = null;
     this.name = el("span", { class: "node-name" });
-    this.mean = el("span", { class: "node-meta" });
-    this.meta = el("span", { class: "node-meta" });
+    this.meta = el("span", { class: "node-meta one-line" });
     const bar = el("span", { class: "bar" });
     this.bar = new Bar(bar);
-    this.element = el("button", { type: "button", class: "node", onclick: () => onOpen(group) }, el("span", { class: "node-top" }, this.name, this.mean), this.meta, bar);
+    this.element = el("button", { type: "button", class: "node", onclick: () => onOpen(group) }, this.name, this.meta, bar);
     this.place = el("li", {}, this.element);
   }
 
@@ -63,8 +62,7 @@ export class GroupNode {
     const ended = endedOf(counts);
     setText(this.name, group.title);
     this.element.title = group.title;
-    setText(this.mean, group.timed > 0 ? `∅ ${seconds(group.seconds / group.timed)}` : "");
-    this.#drawMeta(counts, ended === total ? count(total) : `${count(ended)} / ${count(total)}`);
+    this.#drawMeta(group, ended === total ? count(total) : `${count(ended)} / ${count(total)}`);
     this.bar.draw(counts);
     this.element.className = `node lead-${leadingState(counts)}`;
     this.element.setAttribute("aria-label", `${group.title}, ${plural(total, "task")}: ${countsText(counts)}. Open`);
@@ -74,11 +72,13 @@ export class GroupNode {
     this.place.remove();
   }
 
-  #drawMeta(counts, progress) {
+  // What has no room goes to a second line, which is not seen: the mean time first.
+  #drawMeta({ counts, seconds: all, timed }, progress) {
     const parts = [el("span", {}, progress), el("span", { class: "grow" })];
     for (const state of ["failed", "running"]) {
       if (counts[state] > 0) parts.push(el("span", { class: `state state-${state}` }, icon(state), count(counts[state])));
     }
+    if (timed > 0) parts.push(el("span", {}, `∅ ${seconds(all / timed)}`));
     this.meta.replaceChildren(...parts);
   }
 

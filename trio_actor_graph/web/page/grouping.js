@@ -24,7 +24,8 @@ export class Group {
 
 export class Grouping {
   groups = new Map();
-  edges = new Map(); // "from\nto" -> { from, to, count }
+  edges = new Map(); // "from\rto" -> { from, to, count }, what waits on what
+  creations = new Map(); // the same, who has created whom
 
   constructor(field) {
     this.field = field; // where a task keeps its group of this grouping
@@ -47,12 +48,11 @@ export class Grouping {
   }
 
   connect(predecessor, task) {
-    const from = predecessor[this.field];
-    const to = task[this.field];
-    const key = `${from.key}\r${to.key}`;
-    const edge = this.edges.get(key);
-    if (edge === undefined) this.edges.set(key, { from, to, count: 1 });
-    else edge.count += 1;
+    count(this.edges, predecessor[this.field], task[this.field]);
+  }
+
+  create(creator, task) {
+    count(this.creations, creator[this.field], task[this.field]);
   }
 
   move(task, from, to) {
@@ -67,4 +67,11 @@ export class Grouping {
     group.seconds += seconds;
     group.timed += number;
   }
+}
+
+function count(edges, from, to) {
+  const key = `${from.key}\r${to.key}`;
+  const edge = edges.get(key);
+  if (edge === undefined) edges.set(key, { from, to, count: 1 });
+  else edge.count += 1;
 }

@@ -146,6 +146,9 @@ export class RunStore {
     this.byKind.add(task, kind, null);
     if (this.byStage !== null) this.byStage.add(task, kind, task.stage);
     if (this.byStage !== null && this.byStage.groups.size > STAGE_GROUPS_MAX) this.byStage = null;
+    const creator = this.tasks.get(task.creator);
+    if (creator !== undefined) this.byKind.create(creator, task);
+    if (creator !== undefined) this.byStage?.create(creator, task);
     for (const uid of task.predecessors) this.#connect(uid, task);
     for (const successor of this.#orphans.get(task.uid) ?? []) this.#link(task, successor);
     this.#orphans.delete(task.uid);

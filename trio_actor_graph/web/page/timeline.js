@@ -213,7 +213,7 @@ export class Timeline {
       covered = x + wide < 1 ? covered : Math.max(covered, Math.floor(x + wide));
       if (style !== bar.state) drawing.fillStyle = colours[`fill-${bar.state}`];
       style = bar.state;
-      drawing.fillRect(x, y + 1, wide, height);
+      drawing.fillRect(wide < 2 ? Math.floor(x) : x, y + 1, wide, height); // thin ones whole, not as a haze
       if (wide < 44 || height < 12) return;
       drawing.fillStyle = BAR_TEXT;
       drawing.textAlign = "left";
