@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from trio_actor_graph.graph.conditions import Condition, completed, succeeded
     from trio_actor_graph.handles import TaskGraph
+    from trio_actor_graph.logs import LogLine
     from trio_actor_graph.loops import WorkerLoop
     from trio_actor_graph.opening import open_coordinator
     from trio_actor_graph.retries import RetryPolicy, task_defaults
@@ -62,6 +63,7 @@ _MODULES = {
     ),
     "graph.conditions": ("Condition", "completed", "succeeded"),
     "handles": ("TaskGraph",),
+    "logs": ("LogLine",),
     "loops": ("WorkerLoop",),
     "opening": ("open_coordinator",),
     "statistics": ("CoordinatorStatistics", "RunTime", "WorkerStatistics"),
@@ -81,6 +83,7 @@ __all__ = [
     "GraphError",
     "GraphStalled",
     "InternalError",
+    "LogLine",
     "PayloadError",
     "PredecessorOutcome",
     "ProtocolError",

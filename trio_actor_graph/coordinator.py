@@ -8,11 +8,12 @@ it is synchronous code in one thread, so there are no locks and nothing is seen 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from itertools import count
 from time import perf_counter
@@ -26,6 +27,7 @@ from trio_actor_graph.buffers.keeping import Segment, take_over
 from trio_actor_graph.buffers.pool import SPARE_SECONDS, SegmentPool, open_pool
 from trio_actor_graph.buffers.segment import SegmentGone, is_reference
 from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
+from trio_actor_graph.carrying import Carrier
 from trio_actor_graph.checks import is_integer, is_text
 from trio_actor_graph.engine.api import Engine, EngineOwner
 from trio_actor_graph.engine.local import LocalEngine
@@ -54,6 +56,15 @@ from trio_actor_graph.graph.records import (
 from trio_actor_graph.graph.retrying import NO_RETRIES
 from trio_actor_graph.graph.scheduler import Scheduler
 from trio_actor_graph.handles import KeepResults, OnFailure, TaskGraph, mark_seen
+from trio_actor_graph.log_delivery import (
+    LogDelivery,
+    Origin,
+    check_logged,
+    details_of,
+    line_of,
+    line_of_record,
+)
+from trio_actor_graph.logs import LogLine
 from trio_actor_graph.loops import WorkerLoop
 from trio_actor_graph.observers import Observer, Observers
 from trio_actor_graph.outcome import TaskOutcome, describe_exception, failure_error
@@ -63,6 +74,7 @@ from trio_actor_graph.retries import NEVER, defaults_of, encoded_retry_on
 from trio_actor_graph.statistics import CoordinatorStatistics, RunTimes, WorkerStatistics
 
 if TYPE_CHECKING:
+    from trio_actor_graph.observe.spans import Spans
     from trio_actor_graph.web.limits import HttpLimits
     from trio_actor_graph.web.server import HttpServer
 
@@ -89,6 +101,7 @@ class TaskCall(msgspec.Struct, frozen=True, gc=False):
     arguments: bytes
     retry_on: bytes | None = None
     embedded: tuple[FunctionEntry, ...] = ()
+    context: bytes | None = None
 
 
 class Coordinator:
@@ -99,6 +112,9 @@ class Coordinator:
         loops: dict[str, WorkerLoop],
         registered: Mapping[str, AnyFunction],
         make_engine: Callable[[EngineOwner], Engine] = ProcessEngine,
+        log_delivery: LogDelivery | None = None,
+        carried: tuple[str, ...] = (),
+        spans: Spans | None = None,
     ):
         self._functions = FunctionTable(loops, registered, _ids)
         self._pool = open_pool()
@@ -124,9 +140,24 @@ class Coordinator:
         self._news: list[tuple[Any, ...]] = []  # for observers, besides moves
         self._is_closed = False
         self._thread = threading.get_ident()
+        self._token = trio.lowlevel.current_trio_token()
+        self._log_delivery = log_delivery or LogDelivery()
+        self._log_numbers = count(1)
+        self._carried = carried
+        self._carrier = Carrier(carried)
+        self._spans = spans
+        if spans is not None:
+            self.add_observer(spans)
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = make_engine(self)
-        self._local = LocalEngine(self, OwnFunctions(self._functions), setups, self._pool)
+        self._local = LocalEngine(
+            self,
+            OwnFunctions(self._functions),
+            setups,
+            self._pool,
+            self._carrier,
+            self._note_record,
+        )
         # Encoded now, so that an unpicklable setup is refused where it was written.
         self._setups = {
             name: encode_value(loop.setup, f"worker loop {name!r}: setup", self._functions.known_id)
@@ -193,13 +224,16 @@ class Coordinator:
         graph = TaskGraph(self, record, on_failure, results, keep_results)
         self._graphs[uid] = graph
         self._note_news("on_graph", graph, "opened")
+        traced = nullcontext() if self._spans is None else self._spans.in_graph(graph)
         try:
-            async with graph.opened():
-                yield graph
+            with traced:
+                async with graph.opened():
+                    yield graph
         finally:
             self._note_news("on_graph", graph, "closed")
             self._run_commands()  # what leaving it has led to needs the graph once more
             del self._graphs[uid]
+            self._log_delivery.forget_chain()
             self._scheduler.on_graph_closed(record)
             self._forget_functions(uid)
 
@@ -341,9 +375,10 @@ class Coordinator:
             arguments, inputs, embedded = functions.encode_call(call, spec.name, self._pool)
             if is_reference(arguments):
                 arguments, segment = self._take_over(None, arguments)
-            task_call = TaskCall(entry, arguments, retry_on, embedded)
+            task_call = TaskCall(entry, arguments, retry_on, embedded, self._carrier.capture())
         else:
-            inputs, task_call = (), TaskCall(entry, b"", retry_on)
+            inputs = ()
+            task_call = TaskCall(entry, b"", retry_on, (), self._carrier.capture())
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
         task.created_at = perf_counter()
         if segment is not None:
@@ -401,6 +436,8 @@ class Coordinator:
             for message in messages:
                 if type(message) is msg.AttemptSucceeded:  # most are, and `match` takes its time
                     self._take_result(worker_id, message, now)
+                elif type(message) is msg.Logged:
+                    self._take_line(worker_id, message)
                 else:
                     self._take_message(worker_id, message, now)
         finally:
@@ -553,6 +590,63 @@ class Coordinator:
         if attempt is not None and is_wanted and attempt.task.returns is not None:
             self._graphs[attempt.task.graph.uid].hold(attempt.task.returns)
 
+    # ---- what running tasks log -------------------------------------------------------------
+
+    def _take_line(self, worker_id: int, message: msg.Logged) -> None:
+        """A worker has sent a log line: keep it, and hand it to the app's `logging`."""
+        check_logged(message)
+        task = self._task_of_line(worker_id, message)
+        origin = self._origin(worker_id, task, message.uid, message.attempt_number)
+        details = details_of(message)
+        line = line_of(next(self._log_numbers), message, origin, details)
+        if message.dropped and origin.graph_uid in self._graphs:
+            self._graphs[origin.graph_uid].log_store.dropped += message.dropped
+        self._tell_logged(line)
+        self._log_delivery.hand_over(message, origin, details)
+
+    def _task_of_line(self, worker_id: int, message: msg.Logged) -> TaskRecord | None:
+        """The task that wrote a line, also in an attempt of the past; None if it is not known."""
+        if message.attempt_id is None:
+            _require(message.uid == 0, message)
+            return None
+        attempt = self._held_attempt(worker_id, message.attempt_id)
+        if attempt is not None:
+            _require(attempt.task.uid == message.uid, message)
+            return attempt.task
+        tasks = (graph.record.tasks.get(message.uid) for graph in self._graphs.values())
+        return next((task for task in tasks if task is not None), None)
+
+    def _origin(self, worker_id: int, task: TaskRecord | None, uid: int, attempt: int) -> Origin:
+        worker = self._scheduler.workers.get(worker_id)
+        if worker is None:
+            return self._log_delivery.origin(task, uid, attempt, "", None)
+        pid = self._engine(worker.loop).pid(worker_id)
+        return self._log_delivery.origin(task, uid, attempt, worker.name, pid)
+
+    def _note_record(
+        self, worker_id: int, message: msg.RunAttempt, record: logging.LogRecord
+    ) -> None:
+        """A task in this process logs something, in whatever thread: say whose record it is."""
+        attempt = self._scheduler.attempts.get(message.attempt_id)
+        task = None if attempt is None else attempt.task
+        origin = self._origin(worker_id, task, message.uid, message.attempt_number)
+        record.__dict__.update(origin._asdict())
+        if threading.get_ident() == self._thread:
+            self._keep_record(record, origin)
+        else:
+            self._token.run_sync_soon(self._keep_record, record, origin)
+
+    def _keep_record(self, record: logging.LogRecord, origin: Origin) -> None:
+        self._tell_logged(line_of_record(next(self._log_numbers), record, origin))
+
+    def _tell_logged(self, line: LogLine) -> None:
+        """Keep a line, if its graph is open."""
+        graph = None if line.graph_uid is None else self._graphs.get(line.graph_uid)
+        if graph is not None:
+            graph.log_store.put(line)
+            if self._observers:
+                self._observers.tell("on_log", line)
+
     # ---- what running tasks ask for ---------------------------------------------------------
 
     def _create_for_attempt(self, worker_id: int, message: msg.CreateTask) -> None:
@@ -572,7 +666,7 @@ class Coordinator:
         _require(entry is not None, message)
         assert entry is not None
         spec, retry_on = _spec_of_message(message, entry)
-        call = TaskCall(entry, arguments, retry_on)
+        call = TaskCall(entry, arguments, retry_on, (), message.context)
         try:
             if refusal:
                 raise GraphError(refusal)
@@ -801,6 +895,9 @@ class Coordinator:
         if not worker.loop.is_local:
             for definition in self._functions.definitions(worker.worker_id, entry, call.embedded):
                 self._post(worker, definition)
+        context = call.context
+        if self._spans is not None:
+            context = self._spans.begin_attempt(attempt, context)
         predecessors: tuple[TaskOutcome, ...] = ()
         if len(task.predecessors) > len(attempt.follows):  # of the others it knows all
             outcome = self._graphs[task.graph.uid].results.outcome
@@ -820,6 +917,7 @@ class Coordinator:
                 call.retry_on,
                 predecessors,
                 tuple([a.attempt_id for a in attempt.follows]) if attempt.follows else (),
+                context,
             ),
         )
 
@@ -864,6 +962,7 @@ class Coordinator:
         """Have observers told, after the moves that led to it."""
         if self._observers:
             self._news.append((what, *about))
+            self.wake()  # there may be nothing else to do
 
     def _tell_observers(self) -> None:
         moves = self._scheduler.take_moves() if self._is_watched else []
@@ -901,6 +1000,8 @@ class Coordinator:
                 functions=definitions,
                 registered=self._functions.registered_names,
                 loops=frozenset(self._loops),
+                logs=None if worker.loop.is_local else self._log_delivery.settings(),
+                carried=self._carried,
             ),
             self._loops[loop].limits,
         )
@@ -1054,7 +1155,7 @@ def _note_run(attempt: AttemptRecord, began_at: float, seconds: float) -> None:
     if not 0.0 < began_at <= now:  # there is no such time, but nothing depends on it
         began_at = now - seconds
     task.began_at = began_at
-    task.ended_at = now if attempt.has_awaited else min(now, began_at + seconds)
+    task.ended_at = task.ran_until = now if attempt.has_awaited else min(now, began_at + seconds)
     task.ran_in = attempt.worker
 
 

@@ -5,9 +5,12 @@ Handles decide nothing. They ask the coordinator, read the core's records, and w
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakSet
@@ -27,9 +30,11 @@ from trio_actor_graph.errors import (
 )
 from trio_actor_graph.graph.conditions import TaskReference, as_condition
 from trio_actor_graph.graph.failures import WorkerEnd
+from trio_actor_graph.graph.reading import ancestors, descendants
 from trio_actor_graph.graph.records import EndedAttempt, GraphRecord, TaskRecord
 from trio_actor_graph.graph.states import TERMINAL, GraphState, TaskState
 from trio_actor_graph.graph.stories import explain, is_failure_seen, skip_cause, unseen_failures
+from trio_actor_graph.logs import LogLine, LogStore, select
 from trio_actor_graph.needs import Needs
 from trio_actor_graph.outcome import failure_error, outcome_error, worker_lost
 from trio_actor_graph.results import ResultStore
@@ -37,9 +42,12 @@ from trio_actor_graph.task import FailedAttempt, R_co, Task, TaskCreator
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
+    from trio_actor_graph.observe.critical_path import CriticalPath
+    from trio_actor_graph.observe.drawing import Direction
 
 OnFailure = Literal["raise", "continue", "cancel"]
 KeepResults = Literal["all", "needed"]
+LogScope = Literal["task", "ancestors", "descendants", "graph"]
 
 DRAIN_SECONDS: Final = 0.6
 """How long leaving a cancelled graph waits for what still runs: twice the grace period of a plain
@@ -76,6 +84,7 @@ class TaskGraph(TaskCreator):
         self._has_watchers = False  # asked for each task that ends; a WeakSet takes long to say
         self.record = record
         self.results = results
+        self.log_store = LogStore()
         self.counts_needs = keep_results == "needed"
         self._needs = Needs(results.release) if self.counts_needs else None
         self._dropped: deque[TaskRecord] = deque()  # whose handles are gone; from any thread
@@ -147,6 +156,28 @@ class TaskGraph(TaskCreator):
             raise GraphError(f"{task!r} is not in graph {self.name!r}")
         self._coordinator.add_predecessor(record, condition)
 
+    def trace(self, path: str | Path) -> None:
+        """Write a trace of what has run so far, for ui.perfetto.dev or chrome://tracing.
+
+        A lane per worker slot, a slice per attempt, arrows along dependencies.
+
+        Args:
+            path: a `.json` or `.json.gz` file.
+
+        Raises:
+            GraphError: another suffix.
+            OSError: it cannot be written.
+        """
+        from trio_actor_graph.observe.trace import write_trace
+
+        write_trace(self.record, Path(path))
+
+    def critical_path(self) -> CriticalPath:
+        """Which tasks made the run, so far, as long as it was. `print` shows it as a table."""
+        from trio_actor_graph.observe.critical_path import critical_path
+
+        return critical_path(self.record)
+
     def cancel(self) -> None:
         """End every task that has not ended, and take no more. What runs is stopped."""
         if not self._is_closed:
@@ -173,6 +204,96 @@ class TaskGraph(TaskCreator):
         self._watchers.add(watcher)
         self._has_watchers = True
         return watcher
+
+    def logs(
+        self,
+        of: Task[object] | None = None,
+        scope: LogScope | None = None,
+        *,
+        attempt: int | None = None,
+        level: int | str | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> tuple[LogLine, ...]:
+        """What its tasks have logged so far, in order, as far as that is kept; also when closed.
+
+        Args:
+            of: a task of the graph.
+            scope: whose lines. "task": its own; "ancestors": also those of its predecessors and
+                creators, and so on; "descendants": also those of the tasks in which it has a part;
+                "graph": of all tasks. By default "task" if there is one, else "graph".
+            attempt: only lines of the attempt of this number.
+            level: only lines of at least this level, as a number or a name.
+            after: only lines with larger numbers: the number of the last that is known already.
+            limit: how many lines at most, the first of them.
+
+        Raises:
+            GraphError: the task is not in this graph, or there is no such scope or level.
+        """
+        lines = self._lines_of(of, scope, after)
+        return select(lines, level, attempt, limit)
+
+    @property
+    def logs_dropped(self) -> int:
+        """How many lines were logged that `logs` does not give, because there were too many."""
+        return self.log_store.dropped
+
+    def _lines_of(
+        self, of: Task[object] | None, scope: LogScope | None, after: int
+    ) -> Iterator[LogLine]:
+        if scope is None:
+            scope = "graph" if of is None else "task"
+        if scope == "graph":
+            return self.log_store.of_all(after)
+        if not isinstance(of, TaskReference) or (task := self.record.tasks.get(of.uid)) is None:
+            raise GraphError(f"logs: {of!r} is not a task of graph {self.name!r}")
+        if scope == "task":
+            uids = [task.uid]
+        elif scope == "ancestors":
+            uids = [task.uid, *(each.uid for each in ancestors(task))]
+        elif scope == "descendants":
+            below = descendants(self.record.tasks.values(), task)
+            uids = [task.uid, *(each.uid for each in below)]
+        else:
+            raise GraphError(f"logs: there is no scope {scope!r}")
+        return self.log_store.of_tasks(uids, after)
+
+    def draw(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        nodes_max: int | None = None,
+        direction: Direction = "right",
+    ) -> None:
+        """Write a picture of the graph as it is now: tasks and conditions with their states.
+
+        It needs the extra ``draw``, but for ``.dot`` and ``.mmd``. A file that is there already is
+        replaced once the new one is whole. The program waits meanwhile: a tenth of a second for a
+        small graph, seconds for a hundred thousand tasks.
+
+        Args:
+            path: the file; its suffix is the format: .svg, .png, .html, .dot or .mmd.
+            nodes_max: above so many nodes tasks of one type and stage are folded together with
+                counts; by default 200.
+            direction: where work goes, "right" or "down".
+
+        Raises:
+            GraphError: another suffix, wrong options, or a library that is missing.
+            OSError: the file cannot be written.
+        """
+        from trio_actor_graph.observe.drawing import NODES_MAX, draw
+
+        most = NODES_MAX if nodes_max is None else nodes_max
+        draw(self.record, path, nodes_max=most, direction=direction)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows the graph: its picture or, without igraph, a table of counts."""
+        from trio_actor_graph.observe.drawing import render_counts, render_svg
+
+        try:
+            return render_svg(self.record, identifier=f"graph-{secrets.token_hex(6)}")
+        except ModuleNotFoundError:
+            return render_counts(self.record)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.record.counts.items() if n)
@@ -395,6 +516,11 @@ class OwnedTask(Task[R_co]):
         error = self._graph.error(record)
         assert error is not None
         raise error
+
+    def logs(
+        self, *, attempt: int | None = None, level: int | str | None = None
+    ) -> tuple[LogLine, ...]:
+        return select(self._graph.log_store.of_tasks([self._record.uid]), level, attempt)
 
     def cancel(self, *, successors: bool = False) -> None:
         self._graph.cancel_task(self._record, successors=successors)

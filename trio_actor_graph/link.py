@@ -155,7 +155,7 @@ class Link(Generic[M]):
         self.reading = threading.Lock()
         self._lock = threading.Lock()
         self._read_bytes = READ_BYTES
-        self._has_room = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
         self._waiting = 0  # threads, for room
         self._unsent: deque[memoryview] = deque()
         self._unsent_bytes = 0
@@ -172,18 +172,28 @@ class Link(Generic[M]):
             with self._lock:
                 self._send(frame)
 
-    def wait_for_room(self) -> None:
-        """Wait until no more than `UNSENT_BYTES_MAX` waits for the peer to read.
+    @property
+    def has_room(self) -> bool:
+        """Whether no more than `UNSENT_BYTES_MAX` waits for the peer to read."""
+        return self._unsent_bytes <= UNSENT_BYTES_MAX
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether some thread, perhaps this one, is just about to send."""
+        return self._lock.locked()
+
+    def wait_for_room(self, seconds: float | None = None) -> None:
+        """Wait until there is room, or for so many seconds.
 
         For threads other than trio's, which drains the link while they wait; and with no lock held
-        that trio's thread may want.
+        that trio's thread may want, or not for long.
         """
-        if self._unsent_bytes <= UNSENT_BYTES_MAX:
+        if self.has_room:
             return
-        with self._has_room:
+        with self._room:
             self._waiting += 1
             try:
-                self._has_room.wait_for(lambda: self._unsent_bytes <= UNSENT_BYTES_MAX)
+                self._room.wait_for(lambda: self.has_room, seconds)
             finally:
                 self._waiting -= 1
 
@@ -279,15 +289,15 @@ class Link(Generic[M]):
             pass
         except OSError:
             self._break()
-        if self._waiting and self._unsent_bytes <= UNSENT_BYTES_MAX:
-            self._has_room.notify_all()
+        if self._waiting and self.has_room:
+            self._room.notify_all()
 
     def _break(self) -> None:
         """Forget what can no longer be sent."""
         self._is_broken = True
         self._unsent.clear()
         self._unsent_bytes = 0
-        self._has_room.notify_all()
+        self._room.notify_all()
 
     def _wake_drain(self) -> None:
         wake: Callable[[], None] = self._set_has_unsent

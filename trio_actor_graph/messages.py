@@ -35,6 +35,27 @@ class DefineFunction(msgspec.Struct, frozen=True, tag=1, array_like=True, gc=Fal
 # ---- coordinator to worker -----------------------------------------------------------------------
 
 
+class LogSettings(msgspec.Struct, frozen=True, array_like=True):
+    """Which log lines a worker sends: those that the app would log, and perhaps more.
+
+    Attributes:
+        root_level: the level of the app's root logger.
+        levels: those of its other loggers that have one of their own.
+        disabled_level: up to where `logging.disable` has disabled all of them.
+        disabled: the names of those that are disabled.
+        sent_level: from which level on all lines are sent, whatever the app's levels; None for no
+            such level.
+        captures_output: what tasks write to stdout and stderr is sent too, line by line.
+    """
+
+    root_level: int
+    levels: dict[str, int]
+    disabled_level: int = 0
+    disabled: tuple[str, ...] = ()
+    sent_level: int | None = None
+    captures_output: bool = False
+
+
 class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
     """The first message: what kind of worker this is.
 
@@ -46,6 +67,8 @@ class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
         functions: the loop's own functions, loaded before the worker counts as ready.
         registered: the functions that tasks may name by string.
         loops: the names of all worker loops.
+        logs: which log lines it sends; None for none, and then `logging` is left alone.
+        carried: the context variables of the user's that go with created tasks; see `carrying.py`.
     """
 
     coordinator_id: int
@@ -60,6 +83,8 @@ class StartUp(msgspec.Struct, frozen=True, tag=10, array_like=True):
     functions: tuple[DefineFunction, ...]
     registered: frozenset[str]
     loops: frozenset[str]
+    logs: LogSettings | None = None
+    carried: tuple[str, ...] = ()
 
 
 class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False):
@@ -73,6 +98,7 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False)
             follows stands something, or there are none if it follows them all.
         follows: attempts, given to the worker ahead of this one, whose success it waits for there;
             their results take the places of those `predecessors` that have not ended.
+        context: what was captured of its creator's context; see `carrying.py`.
     """
 
     attempt_id: int
@@ -86,6 +112,7 @@ class RunAttempt(msgspec.Struct, frozen=True, tag=11, array_like=True, gc=False)
     retry_on: bytes | None
     predecessors: tuple[TaskOutcome, ...]
     follows: tuple[int, ...] = ()
+    context: bytes | None = None
 
 
 class CancelAttempt(msgspec.Struct, frozen=True, tag=12, array_like=True, gc=False):
@@ -210,6 +237,7 @@ class CreateTask(msgspec.Struct, frozen=True, tag=28, array_like=True, gc=False)
     Attributes:
         function: a function id, or the name of a registered function.
         inputs: the uids of the tasks inside `arguments`.
+        context: what was captured of the context; see `carrying.py`.
     """
 
     attempt_id: int
@@ -225,6 +253,7 @@ class CreateTask(msgspec.Struct, frozen=True, tag=28, array_like=True, gc=False)
     timeout_seconds: float | None
     worker_loop: str | None
     retry_on: bytes | None = None
+    context: bytes | None = None
 
 
 class AddPredecessor(msgspec.Struct, frozen=True, tag=29, array_like=True, gc=False):
@@ -272,6 +301,39 @@ class FunctionsForgotten(msgspec.Struct, frozen=True, tag=34, array_like=True, g
     function_ids: tuple[int, ...]
 
 
+class Logged(msgspec.Struct, frozen=True, tag=36, array_like=True, gc=False):
+    """Something was logged or, if that is asked for, written to stdout or stderr.
+
+    Attributes:
+        attempt_id: the attempt in which; None outside of all tasks. Then there are no `uid` and
+            `attempt_number` either.
+        text: the message with its arguments in place.
+        exception: the traceback, as text.
+        stack: what `stack_info=True` asks for, as text.
+        created: when, in seconds since 1970.
+        details: what is no text: an encoded dict with the `extra` attributes and, where the message
+            is not a string, the message itself as "msg". Empty for none.
+        dropped: how many lines were dropped before it, for lack of room.
+    """
+
+    attempt_id: int | None
+    uid: int
+    attempt_number: int
+    logger: str
+    level: int
+    level_name: str
+    text: str
+    exception: str | None
+    stack: str | None
+    created: float
+    pathname: str
+    line_number: int
+    function: str
+    thread: str
+    details: bytes = b""
+    dropped: int = 0
+
+
 ToWorker: TypeAlias = (
     DefineFunction
     | StartUp
@@ -300,4 +362,5 @@ FromWorker: TypeAlias = (
     | StopAwaiting
     | WorkerStopping
     | FunctionsForgotten
+    | Logged
 )

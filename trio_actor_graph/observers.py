@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trio_actor_graph.graph.records import Move, WorkerRecord
+from trio_actor_graph.logs import LogLine
 
 if TYPE_CHECKING:
     from trio_actor_graph.handles import TaskGraph
@@ -47,6 +48,12 @@ class Observer:
 
     def on_worker(self, worker: WorkerRecord, happening: WorkerHappening) -> None:
         """A worker is starting, ready, or gone: "lost" if nobody had asked it to end."""
+
+    def on_log(self, line: LogLine) -> None:
+        """A task has logged a line, as it has been put into the store of its graph.
+
+        What it logs in turn arrives here too, so an observer must not log about lines.
+        """
 
 
 class Observers:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
 from trio_actor_graph.calls import AnyFunction
+from trio_actor_graph.carrying import check_variables
 from trio_actor_graph.coordinator import Coordinator
 from trio_actor_graph.errors import GraphError
+from trio_actor_graph.log_delivery import LogDelivery
+from trio_actor_graph.logs import level_number
 from trio_actor_graph.loops import WorkerLoop, as_registered, as_worker_loops
+
+if TYPE_CHECKING:
+    from trio_actor_graph.observe.spans import Spans
 
 
 @asynccontextmanager
@@ -20,6 +27,9 @@ async def open_coordinator(
     *,
     functions: Iterable[AnyFunction] | Mapping[str, AnyFunction] | None = None,
     start: Literal["lazy", "eager"] = "lazy",
+    log_level: int | str | None = None,
+    capture_output: bool = False,
+    carried_variables: Iterable[str] = (),
 ) -> AsyncIterator[Coordinator]:
     """Open a coordinator in this trio program; leaving it stops its workers.
 
@@ -31,14 +41,29 @@ async def open_coordinator(
         functions: functions that `create_task` may also name by string: by their own names, or by
             the keys of a mapping.
         start: "lazy" starts workers when there is work for them, "eager" starts all and waits.
+        log_level: from which level on the lines that tasks log are sent by workers and kept, as
+            `TaskGraph.logs`, even if the app's own levels do not let them to its handlers. By
+            default what the app would log.
+        capture_output: what tasks in workers print, or write to `sys.stderr`, becomes log lines of
+            theirs, of the loggers `trio_actor_graph.stdout` and `trio_actor_graph.stderr`.
+        carried_variables: names of context variables, as "package.module:name", whose values go
+            from whoever creates a task into the task.
 
     Raises:
-        GraphError: a worker loop or a function is not what it should be.
+        GraphError: a worker loop, a function or an option is not what it should be.
         WorkerStartError: with `start="eager"`, a worker loop cannot start.
     """
     if start not in ("lazy", "eager"):
         raise GraphError(f"start must be 'lazy' or 'eager', not {start!r}")
-    coordinator = Coordinator(as_worker_loops(worker_loops), as_registered(functions))
+    coordinator = Coordinator(
+        as_worker_loops(worker_loops),
+        as_registered(functions),
+        log_delivery=LogDelivery(
+            None if log_level is None else level_number(log_level), bool(capture_output)
+        ),
+        carried=check_variables(carried_variables),
+        spans=_open_spans(),
+    )
     crash: list[BaseException] = []
     body_error: BaseException | None = None
 
@@ -73,6 +98,15 @@ async def open_coordinator(
         raise crash[0] from body_error
     if body_error is not None:
         raise body_error
+
+
+def _open_spans() -> Spans | None:
+    """What traces the graphs, if the app traces by OpenTelemetry; then it has imported that."""
+    if "opentelemetry.trace" not in sys.modules:
+        return None
+    from trio_actor_graph.observe.spans import open_spans
+
+    return open_spans()
 
 
 def _unwrapped(error: BaseException) -> BaseException:

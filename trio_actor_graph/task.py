@@ -9,6 +9,7 @@ from trio_actor_graph.calls import AnyFunction, Call, Options, WaitsOn, check_op
 from trio_actor_graph.errors import GraphError, TaskFailed, TrioActorGraphError
 from trio_actor_graph.graph.conditions import TaskReference
 from trio_actor_graph.graph.states import TaskState
+from trio_actor_graph.logs import LogLine
 from trio_actor_graph.payload import DataEdge
 from trio_actor_graph.retries import NO_DEFAULTS, RetryPolicy, defaults_of
 
@@ -78,6 +79,20 @@ class Task(TaskReference, DataEdge, Generic[R_co]):
     def successors(self) -> tuple[Task[Any], ...]:
         """The tasks that wait or waited for it."""
         raise self._only_in_app("successors")
+
+    def logs(
+        self, *, attempt: int | None = None, level: int | str | None = None
+    ) -> tuple[LogLine, ...]:
+        """What the task has logged so far, in order; see `TaskGraph.logs`.
+
+        Args:
+            attempt: only what this attempt of it has logged; they count from 1.
+            level: only lines of at least this level, as a number or a name.
+
+        Raises:
+            GraphError: there is no such level; or this is inside a worker.
+        """
+        raise self._only_in_app("logs")
 
     def result_nowait(self) -> R_co:
         """The result of a task that has ended; errors as `result`.

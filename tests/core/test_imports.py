@@ -138,6 +138,22 @@ RULES = [
         never=("hypercorn", "starlette", *ours("classic", "testing", "web")),
         yet=ours("web.limits.HttpLimits", "web.server.open_server"),  # when somebody asks for them
     ),
+    Rule(
+        "logs",
+        "workers and observers use it",
+        only=("msgspec", *ours("errors")),
+        never=tuple(name for name in OUTSIDE if name != "logging"),
+    ),
+    Rule(
+        "log_delivery",
+        "it makes records and lines, and leaves the rest to the coordinator",
+        never=("trio", *ours("coordinator", "engine", "graph.scheduler", "handles", "observe")),
+    ),
+    Rule(
+        "carrying",
+        "workers use it, and no library is imported to see whether it is used",
+        only=("opentelemetry", *ours("errors", "payload")),
+    ),
     Rule("payload", "values to bytes and back", never=("trio", *ours("coordinator", "worker"))),
     Rule("buffers", "shared memory knows nothing of whose values are in it", only=ours("buffers")),
 ]

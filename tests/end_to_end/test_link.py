@@ -52,6 +52,9 @@ def samples(kind: Any, depth: int = 4) -> list[Any]:
     if origin in (tuple, frozenset):
         members = samples(parameters[0], depth - 1) if depth > 0 else []
         return [origin(), origin(members)]
+    if origin is dict:
+        keys, values = (samples(parameter, depth - 1) for parameter in parameters)
+        return [{}, dict(zip(keys, values, strict=True))]
     if issubclass(kind, msgspec.Struct):
         return structs(kind, depth)
     return {

@@ -29,6 +29,9 @@ class Notes(Observer):
     def on_worker(self, worker: WorkerRecord, happening) -> None:
         self.news.append((worker.name, happening))
 
+    def on_log(self, line) -> None:
+        self.news.append((line.task_name, line.text))
+
     def of(self, name: str) -> list[tuple[str, str]]:
         return [(m.happening, m.state) for m in self.moves if m.task.spec.name == name]
 
@@ -43,6 +46,10 @@ class Broken(Observer):
 
 def double(number: int) -> int:
     return 2 * number
+
+
+def say(text: str) -> None:
+    logging.getLogger("says").warning(text)
 
 
 def parent() -> None:
@@ -107,6 +114,18 @@ async def test_tasks_know_when_and_where_they_ran() -> None:
         assert graph.ended_at is not None
         assert graph.opened_at <= graph.ended_at
     assert graph.state == "closed"
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+async def test_lines_are_told_before_the_task_ends(processes: int) -> None:
+    notes = Notes()
+    loop = WorkerLoop("default", concurrency=1, processes=processes)
+    async with open_coordinator([loop]) as coordinator:
+        coordinator.add_observer(notes)
+        async with coordinator.open_graph("g") as graph:
+            graph.create_task(say, "hello")
+            await graph.wait_finished()
+    assert notes.news.index(("say", "hello")) < notes.news.index(("g", "finished"))
 
 
 async def test_a_lost_worker_is_told() -> None:

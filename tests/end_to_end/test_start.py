@@ -26,13 +26,22 @@ only_a5 = pytest.mark.skipif(not IS_A5, reason="of tractor 0.1.0a5")
 # Imported when they are needed, and nothing needs them for a function of a module.
 NOBODY_NEEDS = {
     *("asyncio", "cloudpickle", "importlib.metadata", "multiprocessing", "numpy", "pdb", "pdbpp"),
-    *("pygments", "rich", "trio.testing", "trio_actor_graph.classic", "trio_actor_graph.observe"),
+    *(
+        "opentelemetry",
+        "pygments",
+        "rich",
+        "structlog",
+        "trio.testing",
+        "trio_actor_graph.classic",
+        "trio_actor_graph.observe",
+    ),
 }
 ONLY_A5_LACKS = {"asyncio", "importlib.metadata", "multiprocessing", "pdb", "pdbpp", "pygments"}
 NO_WORKER_NEEDS = NOBODY_NEEDS | {
     *("trio_actor_graph.coordinator", "trio_actor_graph.engine.processes"),
     *("trio_actor_graph.engine.sockets", "trio_actor_graph.graph.scheduler"),
     *("trio_actor_graph.functions", "trio_actor_graph.handles", "trio_actor_graph.opening"),
+    *("trio_actor_graph.log_delivery", "trio_actor_graph.local_logs"),
 }
 
 FIRST_RESULT = """

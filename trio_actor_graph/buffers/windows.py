@@ -71,6 +71,11 @@ class Windows:
         self._mapped.add(mapping)
         return memoryview(mapping)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether some thread, perhaps this one, is just at work on the windows."""
+        return self._lock.locked()
+
     def unlock_unused(self) -> None:
         """Let the makers of segments that nobody looks at write other values into them."""
         if self._kept:

@@ -6,9 +6,12 @@ encoded all the same, so that tasks get copies and tests with such a loop tell t
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import count
 
 import msgspec
@@ -16,13 +19,15 @@ import trio
 
 from trio_actor_graph.buffers.pool import SegmentPool
 from trio_actor_graph.calls import AnyFunction
+from trio_actor_graph.carrying import Carrier
 from trio_actor_graph.engine.api import EngineOwner, StopCounts, Unsendable, WorkerLimits
 from trio_actor_graph.graph.failures import WorkerEnd
-from trio_actor_graph.messages import StartUp, WorkerReady, WorkerUnable
+from trio_actor_graph.local_logs import noting_records
+from trio_actor_graph.messages import RunAttempt, StartUp, WorkerReady, WorkerUnable
 from trio_actor_graph.outcome import describe_exception
 from trio_actor_graph.worker.functions import FunctionBook
 from trio_actor_graph.worker.main import open_worker_context
-from trio_actor_graph.worker.runner import AttemptRunner
+from trio_actor_graph.worker.runner import AttemptRunner, RunningAttempt
 
 
 class LocalEngine:
@@ -32,6 +37,8 @@ class LocalEngine:
         functions: the coordinator's own.
         setups: the loops' `setup` functions, by loop name.
         pool: where large values go.
+        carrier: what goes from a task's context into those that it creates.
+        on_record: told of what tasks log: the worker, the attempt, and the record.
     """
 
     def __init__(
@@ -40,11 +47,15 @@ class LocalEngine:
         functions: FunctionBook,
         setups: Mapping[str, AnyFunction | None],
         pool: SegmentPool | None = None,
+        carrier: Carrier | None = None,
+        on_record: Callable[[int, RunAttempt, logging.LogRecord], None] | None = None,
     ):
         self._owner = owner
         self._functions = functions
         self._setups = setups
         self._pool = pool
+        self._carrier = carrier
+        self._on_record = on_record
         self._runners: dict[int, AttemptRunner] = {}
         self._send_start, self._receive_start = trio.open_memory_channel[StartUp](math.inf)
         self._is_stopped = trio.Event()
@@ -55,9 +66,12 @@ class LocalEngine:
         return StopCounts()
 
     async def run(self) -> None:
-        async with trio.open_nursery() as lives:
-            async for start_up in self._receive_start:
-                lives.start_soon(self._live, start_up)
+        first = await self._receive_start.receive()
+        with noting_records():
+            async with trio.open_nursery() as lives:
+                lives.start_soon(self._live, first)
+                async for start_up in self._receive_start:
+                    lives.start_soon(self._live, start_up)
 
     def start(self, start_up: StartUp, limits: WorkerLimits) -> None:
         self._send_start.send_nowait(start_up)
@@ -110,7 +124,9 @@ class LocalEngine:
                     worker_context=value,
                     in_place=True,
                     pool=self._pool,
+                    carrier=self._carrier,
                 )
+                runner.on_record = partial(self._note, worker_id)
                 nursery.start_soon(runner.run)
                 is_ready = True
                 self._owner.on_messages(worker_id, [WorkerReady(os.getpid())])
@@ -129,6 +145,12 @@ class LocalEngine:
                 nothing: frozenset[int] = frozenset()
                 end = WorkerEnd("the program's own process", running=nothing, begun=nothing)
                 self._owner.on_worker_lost(worker_id, end)
+
+    def _note(self, worker_id: int, attempt: RunningAttempt, record: logging.LogRecord) -> None:
+        """Tell the owner of a record; whatever comes of that is not the business of who logs."""
+        if self._on_record is not None:
+            with suppress(Exception):
+                self._on_record(worker_id, attempt.message, record)
 
     async def _forward(
         self, worker_id: int, reports: trio.MemoryReceiveChannel[Sequence[msgspec.Struct]]

@@ -43,13 +43,17 @@ def conditions_of_tasks(tasks: Iterable[TaskRecord]) -> dict[TaskRecord, AnyCond
     return {task: condition for task, condition in found if condition is not None}
 
 
-def chain(task: TaskRecord) -> list[TaskRecord]:
+def chain(task: TaskRecord, tasks_max: int | None = None) -> list[TaskRecord]:
     """The tasks that led to this one, from the first to itself.
 
     Each was led to by the task that created it or, if the app did, by its first predecessor.
+
+    Args:
+        task: the last of the chain.
+        tasks_max: how many are asked for at most, the last ones.
     """
     steps = [task]
-    while (before := _led_by(steps[-1])) is not None:
+    while len(steps) != tasks_max and (before := _led_by(steps[-1])) is not None:
         steps.append(before)
     steps.reverse()
     return steps

@@ -88,7 +88,8 @@ class TaskRecord:
         creator: the task that created it; None if the app did.
         created_at: when it was created.
         began_at: when its last attempt that reported its end began; None for none.
-        ended_at: when that ended or, once the task has ended, when it did.
+        ran_until: when that ended.
+        ended_at: the same; or, once the task has ended otherwise than by it, when that was.
         ran_in: the worker that attempt ran in.
         gate: the root of its condition's gates; None when it waits on nothing.
         attempt: the attempt that counts; None unless it runs, or waits in a worker for what it
@@ -129,6 +130,7 @@ class TaskRecord:
         "losses_beside",
         "predecessors",
         "ran_in",
+        "ran_until",
         "retry_at",
         "returned_by",
         "returns",
@@ -150,6 +152,7 @@ class TaskRecord:
         self.creator: TaskRecord | None = None
         self.created_at = 0.0
         self.began_at: float | None = None
+        self.ran_until: float | None = None
         self.ended_at: float | None = None
         self.ran_in: WorkerRecord | None = None
         self.state: TaskState = "waiting"

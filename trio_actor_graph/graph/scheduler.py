@@ -767,8 +767,8 @@ class Scheduler:
         self._remember(attempt, failure)
         self._stop_followers(attempt)
         task.failures += 1
-        task.attempt = None
         move_task(task, "function raised, retries left")
+        task.attempt = None
         delay = retry_delay(retry, task.failures, attempt.attempt_id)
         if delay > 0.0 and task.loop.failure is None:
             task.retry_at = now + delay
@@ -801,7 +801,7 @@ class Scheduler:
             task.history = []
         times: tuple[float | None, float | None] = (None, None)
         if not isinstance(failure, WorkerEnd):  # of those nobody has reported any
-            times = (task.began_at, task.ended_at)
+            times = (task.began_at, task.ran_until)
         name = attempt.worker.name
         ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *times)
         task.history.append(ended)
@@ -823,9 +823,9 @@ class Scheduler:
         task = attempt.task
         if not attempt.is_wanted:
             return
-        task.attempt = None
         if task.state == "waiting":  # it followed others
             assert blamed_for is None, "what has lost a worker does not travel"
+            task.attempt = None
             return
         if not begun:
             task.attempts -= 1
@@ -836,6 +836,7 @@ class Scheduler:
             self._end(task, "worker lost too often")
             return
         move_task(task, happening)
+        task.attempt = None
         self._requeue(task, first=True)
 
     def _requeue(self, task: TaskRecord, *, first: bool) -> None:

@@ -47,13 +47,13 @@ def check_depth(body: bytes, depth_max: int) -> None:
             depth -= 1
 
 
-def references(value: Any) -> Iterator[tuple[str, Any]]:
-    """What the ``$result`` objects inside name, each with its path.
+def references(value: Any, start: str = "") -> Iterator[tuple[str, Any]]:
+    """What the ``$result`` objects inside name, each with its path, which begins with `start`.
 
     Raises:
         BadArgument: such an object has other members too, or names no task.
     """
-    pending: list[tuple[str, Any]] = [("", value)]
+    pending: list[tuple[str, Any]] = [(start, value)]
     while pending:
         path, at = pending.pop()
         if isinstance(at, dict):

@@ -64,7 +64,11 @@ class Entry:
 
 
 class EventRing(Observer):
-    """The last events of one server; an observer of its coordinator while it is awake."""
+    """The last events of one server; an observer of its coordinator while it is awake.
+
+    Attributes:
+        is_awake: events are gathered.
+    """
 
     def __init__(self, coordinator: Coordinator, limits: HttpLimits):
         self._coordinator = coordinator
@@ -74,7 +78,7 @@ class EventRing(Observer):
         self._epoch = secrets.token_hex(4)
         self._readers = 0
         self._wanted_until = 0.0
-        self._is_awake = False
+        self.is_awake = False
         self._news = trio.Event()
 
     @property
@@ -155,20 +159,20 @@ class EventRing(Observer):
         try:
             while True:
                 await trio.sleep(max(1.0, self._limits.events_kept_seconds / 10))
-                if self._is_awake and not self._readers and perf_counter() > self._wanted_until:
+                if self.is_awake and not self._readers and perf_counter() > self._wanted_until:
                     self._sleep()
         finally:
             self._sleep()
 
     def _wake(self) -> None:
         self._wanted_until = perf_counter() + self._limits.events_kept_seconds
-        if not self._is_awake:
-            self._is_awake = True
+        if not self.is_awake:
+            self.is_awake = True
             self._coordinator.add_observer(self)
 
     def _sleep(self) -> None:
-        if self._is_awake:
-            self._is_awake = False
+        if self.is_awake:
+            self.is_awake = False
             self._coordinator.remove_observer(self)
             self._entries.clear()
             self._epoch, self._last = secrets.token_hex(4), 0

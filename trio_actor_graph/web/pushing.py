@@ -7,7 +7,7 @@ may be given in any order: one that a later one in the list is waited on by come
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -249,14 +249,14 @@ class _Checker:
 
 def _argument_refs(values: tuple[Any, ...] | dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """References in all arguments. The object that holds those by name is none itself."""
+    items: Iterable[tuple[str, Any]]
     if isinstance(values, tuple):
-        for i, each in enumerate(values):
-            for path, ref in references(each):
-                yield f"[{i}]{path}", ref
+        items = ((f"[{i}]", each) for i, each in enumerate(values))
     else:
-        for name, each in values.items():
-            for path, ref in references(each):
-                yield f".{name}{path}", ref
+        items = ((f".{name}", each) for name, each in values.items())
+    for start, each in items:
+        if isinstance(each, (dict, list)):
+            yield from references(each, start)
 
 
 def _in_order(edges: list[set[int]]) -> list[int]:

@@ -31,6 +31,12 @@ def current_task() -> CurrentTask:
         raise GraphError("current_task() was called outside of a running task") from None
 
 
+def current_attempt() -> RunningAttempt | None:
+    """The attempt in which this is called; None outside of a task."""
+    task = current.get(None)
+    return None if task is None else task.running
+
+
 class PredecessorOutcome:
     """How a task that this one waited for has ended.
 
@@ -119,6 +125,11 @@ class CurrentTask(TaskReference, TaskCreator):
     def predecessors(self) -> tuple[PredecessorOutcome, ...]:
         """How the tasks this one waited for ended: those in its arguments, then its condition's."""
         return self._attempt.predecessors()
+
+    @property
+    def running(self) -> RunningAttempt:
+        """For the worker: the attempt it stands for."""
+        return self._attempt
 
     def _create(self, call: Call, options: Options) -> Task[Any]:
         uid, name = self._attempt.runner.create(self._attempt, call, options)

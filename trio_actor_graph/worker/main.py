@@ -19,6 +19,7 @@ from trio_actor_graph.buffers.handing_over import open_worker_pool
 from trio_actor_graph.buffers.pool import SPARE_SECONDS, SegmentPool
 from trio_actor_graph.buffers.windows import windows
 from trio_actor_graph.calls import AnyFunction
+from trio_actor_graph.carrying import Carrier
 from trio_actor_graph.link import FRAME_BYTES_MAX, REPORT_BYTES_MAX, Link
 from trio_actor_graph.messages import (
     StartUp,
@@ -29,6 +30,8 @@ from trio_actor_graph.messages import (
 from trio_actor_graph.outcome import describe_exception
 from trio_actor_graph.payload import decode_value
 from trio_actor_graph.worker.functions import ReceivedFunctions
+from trio_actor_graph.worker.logs import open_log_sender
+from trio_actor_graph.worker.output import open_task_output
 from trio_actor_graph.worker.reading import LinkReading
 from trio_actor_graph.worker.runner import AttemptRunner
 
@@ -65,12 +68,15 @@ async def _serve_loop(
     )
     async with trio.open_nursery() as beating, AsyncExitStack() as stack:
         stack.callback(beating.cancel_scope.cancel)  # the last of all
+        sender = stack.enter_context(open_log_sender(start_up.logs, link))
         try:
             _load(functions, start_up)
             setup = decode_value(start_up.setup) if start_up.setup else None
             context = await stack.enter_async_context(
                 open_worker_context(setup, start_up.worker_index)
             )
+            if sender is not None:
+                sender.see_installed()
             marks = BegunMarks(start_up.begun_path, start_up.slots)
         except (Exception, SystemExit) as error:
             link.send([WorkerUnable(describe_exception(error, frames_hidden=1).traceback)])
@@ -94,7 +100,12 @@ async def _serve_loop(
                 marks=marks,
                 wait_for_room=link.wait_for_room,
                 pool=pool,
+                carrier=Carrier(start_up.carried),
             )
+            if sender is not None:
+                sender.attach(runner)
+                if start_up.logs is not None and start_up.logs.captures_output:
+                    stack.enter_context(open_task_output(sender))
             reading = LinkReading(link, runner)
             if start_up.slots == 1:
                 runner.reading = reading

@@ -10,10 +10,12 @@ ones.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from time import perf_counter
 from typing import Any, Final
 
@@ -31,6 +33,7 @@ from trio_actor_graph.calls import (
     is_coroutine_function,
     split_method,
 )
+from trio_actor_graph.carrying import Carrier, take_up
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AnyCondition
 from trio_actor_graph.graph.durations import running_mean
@@ -52,6 +55,7 @@ from trio_actor_graph.messages import (
     FollowerReturned,
     ForgetFunctions,
     FunctionsForgotten,
+    Logged,
     ReturnAttempts,
     RunAttempt,
 )
@@ -162,9 +166,15 @@ class AttemptRunner:
         in_place: plain functions are called in the trio thread, not in threads of their own.
         wait_for_room: waits, in a thread, until there is room for more to send.
         pool: where large values go.
+        carrier: what goes from a task's context into those that it creates.
 
     Attributes:
         reading: the link, if the thread of functions is to read it; for one slot only.
+        unsent_lines: about how many log lines wait to be sent.
+        on_loaded: called when a function has been loaded, which may have imported anything.
+        on_ending: called with each attempt before its end is reported.
+        on_record: called with an attempt and a record that it logs, where those are noted; see
+            `local_logs.py`.
     """
 
     def __init__(
@@ -181,9 +191,15 @@ class AttemptRunner:
         in_place: bool = False,
         wait_for_room: Callable[[], None] = lambda: None,
         pool: SegmentPool | None = None,
+        carrier: Carrier | None = None,
     ):
         self.worker_context = worker_context
         self.reading: LinkReading | None = None
+        self.unsent_lines = 0
+        self.on_loaded: Callable[[], None] | None = None
+        self.on_ending: Callable[[RunningAttempt], None] | None = None
+        self.on_record: Callable[[RunningAttempt, logging.LogRecord], None] | None = None
+        self._carrier = carrier or Carrier()
         self._slots = Slots(slots, marks)
         self._awaiting = Awaiting(self._slots, self._report_soon, self._begin_all)
         self._functions = functions
@@ -214,7 +230,7 @@ class AttemptRunner:
         self.take_in(messages)
         self._begin_all()
         if self._reports:
-            self._flush_soon()
+            self.flush_soon()
 
     def is_idle(self) -> bool:
         return not self._running
@@ -308,6 +324,7 @@ class AttemptRunner:
         windows.unlock_unused()  # before anybody hears that the values are needed no more
         with self._flushing:
             self._flushed = perf_counter()
+            self.unsent_lines = 0
             batch: list[msgspec.Struct] = []
             try:
                 while True:
@@ -325,6 +342,8 @@ class AttemptRunner:
                 try:
                     self._send([report])
                 except Exception as error:
+                    if isinstance(report, Logged):
+                        continue
                     attempt_id: int = getattr(report, "attempt_id", 0)
                     self._send([AttemptFailed(attempt_id, describe_exception(error), 0.0)])
 
@@ -366,6 +385,7 @@ class AttemptRunner:
             options.timeout_seconds,
             options.worker_loop,
             retry_on,
+            self._carrier.capture(),
         )
         self._report_creation(creation, function)
         self._flush_in_time(attempt)
@@ -428,7 +448,10 @@ class AttemptRunner:
 
     def load(self, function_id: int) -> LoadedFunction:
         """Load a function; in a thread for functions."""
-        return self._functions.load(function_id)
+        loaded = self._functions.load(function_id)
+        if self.on_loaded is not None:
+            self.on_loaded()
+        return loaded
 
     def _start(self, running: RunningAttempt) -> None:
         """Set an attempt going that has its slot (trio thread)."""
@@ -465,7 +488,7 @@ class AttemptRunner:
         if running.waits is None or running.waits.has_slot:
             self._slots.release(running.message.attempt_id)
         self._begin_all()
-        self._flush_soon()
+        self.flush_soon()
 
     def _is_meant_for_all(self, error: BaseException) -> bool:
         """The cancellation of the whole worker; or Ctrl-C, in the program's own process."""
@@ -479,6 +502,8 @@ class AttemptRunner:
         if running.loaded.function is None:
             return self._not_loaded(running)
         args, kwargs = running.arguments()
+        if running.message.context is not None:  # in the context of a trio task of its own
+            take_up(running.message.context)
         try:
             value = running.loaded.function(*args, **kwargs)
         except StopIteration as error:  # out of a coroutine it would be a RuntimeError
@@ -548,7 +573,13 @@ class AttemptRunner:
                 report = self._not_loaded(running)
             else:
                 args, kwargs = running.arguments()
-                report = self._succeeded(running, loaded.function(*args, **kwargs))
+                if running.message.context is None:
+                    value = loaded.function(*args, **kwargs)
+                else:
+                    context = copy_context()  # so that the next in this thread finds nothing of it
+                    context.run(take_up, running.message.context)
+                    value = context.run(loaded.function, *args, **kwargs)
+                report = self._succeeded(running, value)
         except BaseException as error:  # SystemExit and KeyboardInterrupt end the task only
             report = self._failed(running, error, describe_exception(error, frames_hidden=1))
         finally:
@@ -560,6 +591,8 @@ class AttemptRunner:
         attempt_id = running.message.attempt_id
         del self._running[attempt_id]
         running.forget_results()
+        if self.on_ending is not None:
+            self.on_ending(running)
         is_wanted = not running.is_stopped  # asked before: see `_check_time_limit`
         self._report(report)
         if not isinstance(report, AttemptSucceeded) or not is_wanted:
@@ -625,9 +658,20 @@ class AttemptRunner:
     def _report(self, report: msgspec.Struct) -> None:
         self._reports.append(report)
 
+    def report_line(self, line: Logged, seconds: float) -> bool:
+        """Report a log line; True if nothing was sent for so many seconds. From any thread."""
+        self._reports.append(line)
+        self.unsent_lines += 1
+        return perf_counter() - self._flushed > seconds
+
+    @property
+    def is_flushing(self) -> bool:
+        """Whether some thread, perhaps this one, is just sending."""
+        return self._flushing.locked()
+
     def _report_soon(self, report: msgspec.Struct) -> None:
         self._report(report)
-        self._flush_soon()
+        self.flush_soon()
 
     def _flush_before(self, next_one: RunningAttempt) -> None:
         """Send before beginning what may take long, or when reports have waited long enough."""
@@ -640,13 +684,13 @@ class AttemptRunner:
 
     def _flush_in_time(self, attempt: RunningAttempt) -> None:
         if attempt.scope is not None:
-            self._flush_soon()
+            self.flush_soon()
             return
         if perf_counter() - self._flushed > FLUSH_SECONDS:
             self.flush()
         self._wait_for_room()  # outside of all locks, because trio's thread must never wait for it
 
-    def _flush_soon(self) -> None:
+    def flush_soon(self) -> None:
         """Send once the trio tasks that can run now have run, all their reports together."""
         self._token.run_sync_soon(self.flush, idempotent=True)
 

@@ -1,0 +1,394 @@
+"""End to end: tasks over HTTP are pushed all or not at all, listed, read and changed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from http_cases import is_problem, serving
+
+from trio_actor_graph import WorkerLoop
+
+
+async def push(http: httpx.AsyncClient, graph: int, *tasks: dict[str, Any]) -> httpx.Response:
+    return await http.post(f"/v1/graphs/{graph}/tasks", json={"tasks": list(tasks)})
+
+
+async def test_a_batch_may_have_edges_and_conditions_in_any_order() -> None:
+    async with serving() as s:
+        graph, uids = await s.create(
+            {
+                "function": "echo",
+                "key": "last",
+                "args": [[{"$result": "a"}, {"deep": {"$result": "b"}}]],
+                "kwargs": {"literal": {"$literal": {"$result": 1}}, "key": "a"},
+                "waits_on": {
+                    "all_of": [
+                        {"completed": ["bad", "a"]},
+                        {"any_of": [{"succeeded": ["a", "b", "bad"], "at_least": 2}]},
+                    ]
+                },
+                "priority": 3,
+                "name": "the last",
+            },
+            {"function": "add", "key": "a", "args": [1]},
+            {"function": "add", "key": "b", "args": [{"$result": "a"}]},
+            {"function": "fail", "key": "bad", "retries": 1, "timeout_seconds": 30},
+        )
+        last, a, b, bad = uids
+        assert await s.result(graph, last) == {
+            "args": [[2, {"deep": 3}]],
+            "kwargs": {"literal": {"$result": 1}, "key": "a"},
+        }
+        info = await s.get(f"/v1/graphs/{graph}/tasks/{last}")
+        assert (info["task"]["name"], info["priority"]) == ("the last", 3)
+        assert sorted(info["task"]["predecessors"]) == sorted([a, b, bad])
+        failed = await s.get(f"/v1/graphs/{graph}/tasks/{bad}")
+        assert [each["outcome"] for each in failed["attempts"]] == ["failed", "failed"]
+        assert (failed["retries"], failed["timeout_seconds"]) == (1, 30)
+        assert failed["task"]["error"] == "ValueError: no"
+        assert "ValueError: no" in failed["traceback"]
+        assert failed["successors"] == [last]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "path", "words"),
+    [
+        ([{"function": "nope"}], "$.tasks[1].function", "registered"),
+        ([{"function": "add", "worker_loop": "nope"}], "$.tasks[1].worker_loop", "nope"),
+        ([{"function": "add", "args": [{"$result": "x"}]}], "$.tasks[1].args[0].$result", "'x'"),
+        ([{"function": "add", "args": [{"$result": 999999}]}], "$.tasks[1].args[0].$result", "no "),
+        (
+            [{"function": "add", "kwargs": {"b": [{"$result": True}]}}],
+            "$.tasks[1].kwargs.b[0].$result",
+            "uid or the key",
+        ),
+        (
+            [{"function": "add", "args": [{"$result": 1, "and": 2}]}],
+            "$.tasks[1].args[0]",
+            "nothing else",
+        ),
+        ([{"function": "add", "waits_on": {}}], "$.tasks[1].waits_on", "exactly one"),
+        (
+            [{"function": "add", "waits_on": {"succeeded": ["k"], "completed": ["k"]}}],
+            "$.tasks[1].waits_on",
+            "exactly one",
+        ),
+        (
+            [{"function": "add", "waits_on": {"completed": ["k"], "at_least": 2}}],
+            "$.tasks[1].waits_on.at_least",
+            "only 1",
+        ),
+        ([{"function": "add", "key": "k"}], "$.tasks[1].key", "twice"),
+        (
+            [{"function": "add", "key": "a", "args": [{"$result": "a"}]}],
+            "$.tasks[1]",
+            "'a' waits on 'a'",
+        ),
+        (
+            [
+                {"function": "add", "key": "a", "args": [{"$result": "b"}]},
+                {"function": "add", "key": "b", "waits_on": {"completed": ["a"]}},
+            ],
+            "$.tasks[1]",
+            "'a' waits on 'b' waits on 'a'",
+        ),
+        ([{"function": "add", "timeout_seconds": 1e300}], "$.tasks[1]", "timeout_seconds"),
+    ],
+)
+async def test_one_wrong_task_keeps_all_others_out(
+    tasks: list[dict[str, Any]], path: str, words: str
+) -> None:
+    async with serving() as s:
+        graph, _ = await s.create()
+        good = {"function": "add", "key": "k", "args": [1]}
+        problem = is_problem(await push(s.http, graph, good, *tasks), 422, "bad-batch")
+        assert problem["errors"][0]["path"] == path
+        assert words in problem["errors"][0]["detail"]
+        assert (await s.get(f"/v1/graphs/{graph}/tasks"))["tasks"] == []
+        new = await s.http.post("/v1/graphs", json={"tasks": [good, *tasks]})
+        is_problem(new, 422, "bad-batch")
+        assert len((await s.get("/v1/graphs"))["graphs"]) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "{",
+        '{"tasks": []}',
+        '{"tasks": [{"function": "add", "no_such_field": 1}]}',
+        '{"tasks": [{"function": "add", "args": [NaN]}]}',
+        '{"tasks": [{"function": "add", "args": [1e999]}]}',
+        '{"tasks": [{"function": "add", "args": ["\\ud800"]}]}',
+        '{"tasks": [{"function": "add", "args": {}}]}',
+        '{"tasks": [{"function": "add", "retries": -1}]}',
+        '{"tasks": [{"function": "add", "priority": 2147483648}]}',
+        '{"tasks": [{"function": "add", "args": [' + "[" * 100 + "]" * 100 + "]}]}",
+        '{"tasks": [{"function": "add", "args": [' + "[" * 100_000 + "]}]}",
+    ],
+)
+async def test_what_is_no_such_json_is_refused(body: str) -> None:
+    async with serving() as s:
+        graph, _ = await s.create()
+        answer = await s.http.post(
+            f"/v1/graphs/{graph}/tasks",
+            content=body,
+            headers={"Content-Type": "application/json"},
+        )
+        problem = is_problem(answer, 400, "bad-json")
+        assert problem["detail"]
+        assert (await s.get(f"/v1/graphs/{graph}"))["counts"]["succeeded"] == 0
+
+
+async def test_brackets_in_strings_are_not_depth() -> None:
+    async with serving() as s:
+        text = "[{" * 1000 + '\\"'
+        graph, (task,) = await s.create({"function": "echo", "args": [text]})
+        assert (await s.result(graph, task))["args"] == [text]
+
+
+async def test_tasks_are_listed_page_by_page_while_some_are_added() -> None:
+    async with serving() as s:
+        graph, uids = await s.create(*[{"function": "add", "args": [n]} for n in range(5)])
+        page = await s.get(f"/v1/graphs/{graph}/tasks", limit=2)
+        seen = [each["uid"] for each in page["tasks"]]
+        more = await push(s.http, graph, {"function": "add", "args": [1]})
+        uids += [each["uid"] for each in more.json()["tasks"]]
+        while page["next_cursor"] is not None:
+            page = await s.get(f"/v1/graphs/{graph}/tasks", limit=2, cursor=page["next_cursor"])
+            seen += [each["uid"] for each in page["tasks"]]
+        assert seen == uids
+
+
+async def test_tasks_are_filtered() -> None:
+    loops = [
+        WorkerLoop("default", processes=0, concurrency=9),
+        WorkerLoop("two", processes=0),
+    ]
+    async with serving(loops) as s:
+        graph, (one, two, three) = await s.create(
+            {"function": "add", "args": [1], "name": "x"},
+            {"function": "fail", "name": "x"},
+            {"function": "forever", "worker_loop": "two"},
+        )
+        await s.result(graph, one)
+        with trio.fail_after(5):
+            while (await s.get(f"/v1/graphs/{graph}"))["counts"]["failed"] == 0:
+                await trio.sleep(0.01)
+        for parameters, expected in [
+            ({"state": ["failed", "succeeded"]}, [one, two]),
+            ({"name": "x"}, [one, two]),
+            ({"name": "x", "state": "failed"}, [two]),
+            ({"worker_loop": "two"}, [three]),
+            ({"worker": "default/0"}, [one, two]),
+            ({"name": "y"}, []),
+        ]:
+            page = await s.get(f"/v1/graphs/{graph}/tasks", **parameters)
+            assert [each["uid"] for each in page["tasks"]] == expected, parameters
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": "x"},
+        {"state": "nope"},
+        {"no_such": 1},
+        {"limit": [1, 2]},
+        {"cursor": "nope"},
+        {"cursor": "é"},
+        {"cursor": "dGFza3MtMTow"},  # "tasks-1:0": of another graph
+        {"cursor": "A" * 200},
+    ],
+)
+async def test_wrong_parameters_are_refused(parameters: dict[str, Any]) -> None:
+    async with serving() as s:
+        graph, _ = await s.create()
+        answer = await s.http.get(f"/v1/graphs/{graph}/tasks", params=parameters)
+        kind = "bad-cursor" if "cursor" in parameters else "bad-request"
+        is_problem(answer, 400, kind)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/graphs/x", "unknown-graph"),
+        ("/v1/graphs/0", "unknown-graph"),
+        ("/v1/graphs/-1", "unknown-graph"),
+        ("/v1/graphs/99999999999999999999", "unknown-graph"),
+        ("/v1/graphs/٣", "unknown-graph"),
+        ("/v1/graphs/{graph}/tasks/x", "unknown-task"),
+        ("/v1/graphs/{graph}/tasks/123456", "unknown-task"),
+        ("/v1/graphs/", "not-found"),
+        ("/v1", "not-found"),
+        ("/v1/graphs/{graph}/nope", "not-found"),
+        ("/page/../server.py", "not-found"),
+        ("/page/%2e%2e%2fserver.py", "not-found"),
+    ],
+)
+async def test_what_is_not_there_is_a_problem_too(path: str, kind: str) -> None:
+    async with serving() as s:
+        graph, _ = await s.create()
+        is_problem(await s.http.get(path.format(graph=graph)), 404, kind)
+
+
+async def test_a_method_that_is_not_there_is_told_with_those_that_are() -> None:
+    async with serving() as s:
+        answer = await s.http.put("/v1/graphs")
+        is_problem(answer, 405, "method-not-allowed")
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+        is_problem(await s.http.options("/v1/graphs"), 405, "method-not-allowed")
+        head = await s.http.head("/v1/graphs")
+        assert (head.status_code, head.content) == (200, b"")
+        assert int(head.headers["content-length"]) > 0
+
+
+async def test_a_task_is_cancelled_alone_or_with_what_waits_on_it() -> None:
+    async with serving() as s:
+        graph, (first, second, third) = await s.create(
+            {"function": "forever", "key": "a"},
+            {"function": "add", "waits_on": {"completed": ["a"]}, "args": [1]},
+            {"function": "forever", "key": "c"},
+        )
+        answer = await s.http.post(f"/v1/graphs/{graph}/tasks/{first}/cancel")
+        assert answer.json()["task"]["state"] == "cancelled"
+        assert await s.result(graph, second) == 2
+        more = await push(
+            s.http, graph, {"function": "add", "args": [1], "waits_on": {"completed": [third]}}
+        )
+        fourth = more.json()["tasks"][0]["uid"]
+        await s.http.post(f"/v1/graphs/{graph}/tasks/{third}/cancel", json={"successors": True})
+        explained = await s.get(f"/v1/graphs/{graph}/tasks/{fourth}/explain")
+        assert explained["state"] == "cancelled"
+        assert "cancelled" in explained["story"]
+
+
+async def test_a_failed_task_runs_again() -> None:
+    async with serving() as s:
+        graph, (task, after) = await s.create(
+            {"function": "fail_once", "key": "a"},
+            {"function": "echo", "args": [{"$result": "a"}]},
+        )
+        path = f"/v1/graphs/{graph}/tasks/{task}"
+        result = await s.http.get(f"{path}/result", params={"wait": 20})
+        problem = is_problem(result, 409, "task-failed")
+        assert problem["error_type"] == "ValueError"
+        assert "the first time" in problem["traceback"]
+        skipped = await s.http.get(f"/v1/graphs/{graph}/tasks/{after}/result")
+        assert is_problem(skipped, 409, "task-skipped")["error_type"] == "ValueError"
+        assert (await s.http.post(f"{path}/retry")).status_code == 200
+        assert await s.result(graph, task) == 2
+        assert (await s.result(graph, after))["args"] == [2]
+        is_problem(await s.http.post(f"{path}/retry"), 409, "too-late")
+
+
+async def test_a_predecessor_is_added_while_there_is_time() -> None:
+    async with serving() as s:
+        graph, (first, second, third) = await s.create(
+            {"function": "forever", "key": "a"},
+            {"function": "add", "args": [1], "waits_on": {"completed": ["a"]}, "key": "b"},
+            {"function": "sleep", "args": [0]},
+        )
+        path = f"/v1/graphs/{graph}/tasks/{{}}/predecessors"
+        added = await s.http.post(path.format(second), json={"waits_on": {"completed": [third]}})
+        assert added.json()["task"]["predecessors"] == [first, third]
+        assert added.json()["waits_on"] == {
+            "succeeded": None,
+            "completed": None,
+            "at_least": None,
+            "all_of": [
+                {**_ALL_NONE, "completed": [first]},
+                {**_ALL_NONE, "completed": [third]},
+            ],
+            "any_of": None,
+        }
+        on_itself = await s.http.post(
+            path.format(second), json={"waits_on": {"succeeded": [second]}}
+        )
+        is_problem(on_itself, 409, "cycle")
+        late = await s.http.post(path.format(first), json={"waits_on": {"succeeded": [third]}})
+        is_problem(late, 409, "too-late")
+        for waits_on in ({"succeeded": ["key"]}, {"succeeded": [12345]}, {}):
+            wrong = await s.http.post(path.format(second), json={"waits_on": waits_on})
+            is_problem(wrong, 422, "bad-condition")
+
+
+_ALL_NONE = {"succeeded": None, "completed": None, "at_least": None, "all_of": None, "any_of": None}
+
+
+async def test_a_result_is_waited_for_by_a_long_poll() -> None:
+    async with serving() as s:
+        graph, (task, never) = await s.create(
+            {"function": "sleep", "args": [0.3]}, {"function": "forever"}
+        )
+        path = f"/v1/graphs/{graph}/tasks/{task}/result"
+        pending = await s.http.get(path)
+        assert pending.status_code == 202
+        assert pending.json()["state"] in ("ready", "running")
+        assert pending.headers["retry-after"] == "1"
+        began = time.monotonic()
+        assert await s.result(graph, task) == 0.3
+        assert time.monotonic() - began < 5
+        began = time.monotonic()
+        slow = await s.http.get(f"/v1/graphs/{graph}/tasks/{never}/result", params={"wait": 0.2})
+        assert slow.status_code == 202
+        assert 0.2 <= time.monotonic() - began < 5
+        too_long = await s.http.get(path, params={"wait": 61})
+        is_problem(too_long, 400, "bad-request")
+
+
+async def test_a_failure_that_was_asked_for_over_http_has_been_seen() -> None:
+    async with serving() as s, s.coordinator.open_graph("g", on_failure="raise") as graph:
+        task = graph.create_task("fail")
+        answer = await s.http.get(
+            f"/v1/graphs/{graph.uid}/tasks/{task.uid}/result", params={"wait": 20}
+        )
+        is_problem(answer, 409, "task-failed")
+
+
+async def test_what_json_cannot_carry_is_refused_by_its_type() -> None:
+    async with serving(limits={"result_bytes": 1000}) as s:
+        graph, (odd, nan, point, large) = await s.create(
+            {"function": "odd"},
+            {"function": "nonfinite"},
+            {"function": "point"},
+            {"function": "large", "args": [1001]},
+        )
+        assert await s.result(graph, point) == {"x": 1, "y": None}
+        for task, words in [
+            (odd, "http_cases.Odd"),
+            (nan, "it['x'][1]"),
+            (large, "1,000 are sent"),
+        ]:
+            answer = await s.http.get(
+                f"/v1/graphs/{graph}/tasks/{task}/result", params={"wait": 20}
+            )
+            assert words in is_problem(answer, 406, "not-json")["detail"]
+
+
+async def test_a_result_that_nobody_needs_is_gone() -> None:
+    async with serving() as s, s.coordinator.open_graph("g", keep_results="needed") as graph:
+        answer = await push(s.http, graph.uid, {"function": "add", "args": [1]})
+        uid = answer.json()["tasks"][0]["uid"]
+        await graph.wait_finished()
+        result = await s.http.get(f"/v1/graphs/{graph.uid}/tasks/{uid}/result")
+        is_problem(result, 410, "result-released")
+        needs = {"function": "add", "args": [{"$result": uid}]}
+        is_problem(await push(s.http, graph.uid, needs), 422, "bad-batch")
+
+
+async def test_ten_thousand_tasks_are_pushed_at_once_and_listed() -> None:
+    async with serving() as s:
+        tasks = [{"function": "add", "args": [n], "key": f"k{n}"} for n in range(10_000)]
+        graph, uids = await s.create(*tasks)
+        assert await s.result(graph, uids[-1], wait=60) == 10_000
+        page = await s.get(f"/v1/graphs/{graph}/tasks", limit=1000)
+        assert [each["uid"] for each in page["tasks"]] == uids[:1000]
+        too_many = await push(s.http, graph, *tasks, {"function": "add"})
+        is_problem(too_many, 400, "bad-json")

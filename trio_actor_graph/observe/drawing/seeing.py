@@ -1,0 +1,262 @@
+"""Records to a picture: one node a task, nodes for conditions that say more than "all of these".
+
+That all of some tasks must have succeeded is said by the arrows alone. A condition that asks for n
+of m, for the end of several tasks, or for one thing or another is a node of its own, between the
+tasks it looks at and the one that waits. Tasks that wait for the same condition share its node.
+
+Only what the records say is looked at: no pickle is opened, nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks, leaves
+from trio_actor_graph.graph.failures import (
+    CannotStart,
+    LostTooOften,
+    Raised,
+    Refused,
+    StoreFull,
+    TimedOut,
+    WorkerEnd,
+)
+from trio_actor_graph.graph.reading import conditions_of
+from trio_actor_graph.graph.records import GraphRecord, TaskRecord
+from trio_actor_graph.graph.states import TERMINAL
+from trio_actor_graph.observe.drawing.picture import (
+    ERROR_CHARACTERS_MAX,
+    NAME_CHARACTERS_MAX,
+    ConditionState,
+    Edge,
+    EdgeKind,
+    Node,
+    Picture,
+    Run,
+    clean,
+)
+from trio_actor_graph.observe.drawing.stages import longest_ways
+
+_MEMORY_MAX: Final = 10_000
+"""How many cleaned names are remembered while a picture is made: most tasks share a few."""
+
+
+def picture_of(graph: GraphRecord) -> Picture:
+    """See a graph as it is now, with every task and every condition in it."""
+    return _Seeing(graph).picture()
+
+
+class _Seeing:
+    """The work of `picture_of`: what has been found so far."""
+
+    def __init__(self, graph: GraphRecord):
+        self._graph = graph
+        self._conditions = conditions_of(graph)
+        self._stages = _stages(graph, self._conditions)
+        self._nodes: list[Node] = []
+        self._edges: dict[Edge, None] = {}  # in order
+        self._known: dict[AnyCondition, str] = {}  # the keys of conditions that are drawn
+        self._clean_names: dict[str, str] = {}
+
+    def picture(self) -> Picture:
+        tasks = self._graph.tasks
+        for task in tasks.values():
+            self._nodes.append(self._task_node(task))
+        for task in tasks.values():
+            key = _key(task.uid)
+            self._see_creation(task, key)
+            condition = self._conditions.get(task)
+            if condition is not None:
+                self._see_condition(condition, key, self._stages[task.uid])
+        return Picture(
+            clean(self._graph.name, NAME_CHARACTERS_MAX),
+            dict(self._graph.counts),
+            tuple(self._nodes),
+            tuple(self._edges),
+        )
+
+    def _task_node(self, task: TaskRecord) -> Node:
+        spec = task.spec
+        return Node(
+            key=_key(task.uid),
+            kind="task",
+            label=self._clean_name(spec.name),
+            state=task.state,
+            counts={task.state: 1},
+            stage=self._stages[task.uid],
+            function=spec.kind,
+            uid=task.uid,
+            run=_run(task),
+        )
+
+    def _clean_name(self, name: str) -> str:
+        known = self._clean_names.get(name)
+        if known is None:
+            known = clean(name, NAME_CHARACTERS_MAX)
+            if len(self._clean_names) < _MEMORY_MAX:
+                self._clean_names[name] = known
+        return known
+
+    def _see_creation(self, task: TaskRecord, key: str) -> None:
+        if task.returns is not None:
+            self._add_edge(key, _key(task.returns.uid), "returned")
+        creator = task.creator
+        # A task that ends as its own child has one arrow to it, the one that says more.
+        if creator is not None and creator.returns is not task:
+            self._add_edge(_key(creator.uid), key, "created")
+
+    def _see_condition(self, condition: AnyCondition, target: str, stage: int) -> None:
+        """Draw what leads to `target`; the parts of an "all of" lead to it side by side."""
+        parts = condition.parts if isinstance(condition, AllOf) else (condition,)
+        for part in parts:
+            if isinstance(part, Tasks) and _is_said_by_arrows(part):
+                self._see_tasks(part, target)
+            else:
+                self._add_edge(self._condition_node(part, stage), target, "succeeded")
+
+    def _see_part(self, condition: AnyCondition, target: str, stage: int) -> None:
+        """Draw one alternative of an "any of": a task is an arrow, all else a node."""
+        if isinstance(condition, Tasks) and condition.is_of_one:
+            self._see_tasks(condition, target)
+        else:
+            self._add_edge(self._condition_node(condition, stage), target, "succeeded")
+
+    def _see_tasks(self, condition: Tasks, target: str) -> None:
+        for uid in condition.uids:
+            self._add_edge(_key(uid), target, condition.outcome)
+
+    def _condition_node(self, condition: AnyCondition, stage: int) -> str:
+        """The key of the node of a condition, which is made with all below it if it is new."""
+        known = self._known.get(condition)
+        if known is not None:
+            return known
+        key = self._known[condition] = f"c{len(self._known) + 1}"
+        state = condition_state(self._graph, condition)
+        self._nodes.append(
+            Node(key, "condition", _condition_text(condition), state, {state: 1}, stage)
+        )
+        if isinstance(condition, Tasks):
+            self._see_tasks(condition, key)
+        elif isinstance(condition, AllOf):
+            self._see_condition(condition, key, stage)
+        else:
+            for part in condition.parts:
+                self._see_part(part, key, stage)
+        return key
+
+    def _add_edge(self, source: str, target: str, kind: EdgeKind) -> None:
+        if source != target:
+            self._edges[Edge(source, target, kind)] = None
+
+
+def condition_state(graph: GraphRecord, condition: AnyCondition) -> ConditionState:
+    """Whether a condition holds ("open"), can never hold any more ("shut"), or is waited for."""
+    if isinstance(condition, Tasks):
+        hits = misses = 0
+        for uid in condition.uids:
+            state = graph.tasks[uid].state
+            if state in TERMINAL:
+                if state == "succeeded" or condition.outcome == "completed":
+                    hits += 1
+                else:
+                    misses += 1
+        return _gate_state(hits, misses, condition.at_least, len(condition.uids))
+    states = [condition_state(graph, part) for part in condition.parts]
+    needed = len(states) if isinstance(condition, AllOf) else 1
+    return _gate_state(states.count("open"), states.count("shut"), needed, len(states))
+
+
+def _gate_state(hits: int, misses: int, needed: int, total: int) -> ConditionState:
+    if hits >= needed:
+        return "open"
+    return "shut" if total - misses < needed else "waiting"
+
+
+def _is_said_by_arrows(condition: Tasks) -> bool:
+    needs_all = condition.at_least == len(condition.uids)
+    return condition.is_of_one or (needs_all and condition.outcome == "succeeded")
+
+
+def _condition_text(condition: AnyCondition) -> str:
+    match condition:
+        case Tasks(outcome, uids, at_least):
+            total = len(uids)
+            which = f"all {total:,}" if at_least == total else f"{at_least:,} of {total:,}"
+            return f"{which} {outcome}"
+        case AllOf():
+            return "all of"
+        case AnyOf():
+            return "any of"
+
+
+def _stages(graph: GraphRecord, conditions: dict[TaskRecord, AnyCondition]) -> dict[int, int]:
+    """The stage of each task, by uid, along what it waited for and who created it."""
+    index = {uid: number for number, uid in enumerate(graph.tasks)}
+
+    def edges() -> Iterator[tuple[int, int]]:
+        for task, condition in conditions.items():
+            at = index[task.uid]
+            for leaf in leaves(condition):
+                for uid in leaf.uids:
+                    yield index[uid], at
+        for task in graph.tasks.values():
+            if task.creator is not None and task.creator.uid in index:
+                yield index[task.creator.uid], index[task.uid]
+
+    stages, _ = longest_ways(len(index), edges())
+    return dict(zip(index, stages, strict=True))
+
+
+def _key(uid: int) -> str:
+    return f"t{uid}"
+
+
+def _run(task: TaskRecord) -> Run:
+    seconds = None
+    if task.began_at is not None and task.ended_at is not None:
+        seconds = max(0.0, task.ended_at - task.began_at)
+    worker = task.ran_in.name if task.ran_in is not None else ""
+    if task.attempt is not None:
+        worker = task.attempt.worker.name
+    return Run(task.attempts, seconds, clean(worker, NAME_CHARACTERS_MAX), _error_line(task))
+
+
+def _error_line(task: TaskRecord) -> str:
+    """The first line of why a task failed or was skipped, or of its last attempt that failed."""
+    if task.state == "skipped" and task.skipped_because is not None:
+        cause = task.skipped_because
+        return clean(f"because {cause.label} {cause.state}", ERROR_CHARACTERS_MAX)
+    failure = task.failure
+    if task.state == "failed" and failure is not None:
+        return _failure_line(failure)
+    if task.history:
+        last = task.history[-1]
+        return clean(f"attempt {last.number}: {_failure_line(last.failure)}", ERROR_CHARACTERS_MAX)
+    return ""
+
+
+def _failure_line(failure: object) -> str:
+    match failure:
+        case Raised():
+            text = f"{failure.type_name}: {_first_line(failure.text)}"
+        case TimedOut(seconds):
+            text = f"ran longer than {seconds:g} s"
+        case LostTooOften():
+            text = f"{failure.losses} workers died under it: {_first_line(failure.end.how)}"
+        case WorkerEnd():
+            text = f"its worker was lost: {_first_line(failure.how)}"
+        case CannotStart():
+            last_line = failure.text.rstrip().rpartition("\n")[2]
+            text = f"worker loop {failure.loop!r} cannot start: {last_line}"
+        case Refused():
+            text = _first_line(failure.message)
+        case StoreFull():
+            text = f"its result of {failure.size:,} bytes has no room"
+        case _:
+            text = type(failure).__name__
+    return clean(text, ERROR_CHARACTERS_MAX)
+
+
+def _first_line(text: str) -> str:
+    return text.lstrip().partition("\n")[0]

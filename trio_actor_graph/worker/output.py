@@ -1,0 +1,89 @@
+"""What tasks write to stdout and stderr, as log lines of theirs.
+
+Only what goes through `sys.stdout` and `sys.stderr` is seen, as `print` and tracebacks do. What C
+code and other programs write to the descriptors goes where it always did, and so does all that is
+written outside of tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from trio_actor_graph.logs import LINE_CHARACTERS_MAX
+from trio_actor_graph.worker.logs import LogSender
+
+if TYPE_CHECKING:
+    from trio_actor_graph.worker.runner import RunningAttempt
+
+STDOUT_LOGGER: Final = "trio_actor_graph.stdout"
+STDERR_LOGGER: Final = "trio_actor_graph.stderr"
+
+
+class TaskOutput:
+    """Stands for a stream, and sends what tasks write to it.
+
+    Args:
+        stream: what it stands for.
+        sender: who sends the lines.
+        logger: as whose lines.
+        level: of which level.
+    """
+
+    def __init__(self, stream: Any, sender: LogSender, logger: str, level: int):
+        self._stream = stream
+        self._sender = sender
+        self._logger = logger
+        self._level = level
+        self._lock = threading.RLock()  # one, because a `__del__` may print
+        self._begun: dict[int, str] = {}  # lines that are not complete, by attempt id
+
+    def write(self, text: str) -> int:
+        attempt = self._sender.attempt()
+        if attempt is None:
+            return int(self._stream.write(text))
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        attempt_id = attempt.message.attempt_id
+        with self._lock:
+            *lines, rest = (self._begun.pop(attempt_id, "") + text).split("\n")
+            while len(rest) > LINE_CHARACTERS_MAX:
+                lines.append(rest[:LINE_CHARACTERS_MAX])
+                rest = rest[LINE_CHARACTERS_MAX:]
+            if rest:
+                self._begun[attempt_id] = rest
+        for line in lines:
+            self._sender.send_text(self._logger, self._level, line, attempt)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def end(self, attempt: RunningAttempt) -> None:
+        """Send what the attempt has written of a line that it did not end."""
+        with self._lock:
+            rest = self._begun.pop(attempt.message.attempt_id, "")
+        if rest:
+            self._sender.send_text(self._logger, self._level, rest, attempt)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def open_task_output(sender: LogSender) -> Iterator[None]:
+    """Have `sys.stdout` and `sys.stderr` send what tasks write."""
+    usual = sys.stdout, sys.stderr
+    out = TaskOutput(sys.stdout, sender, STDOUT_LOGGER, logging.INFO)
+    err = TaskOutput(sys.stderr, sender, STDERR_LOGGER, logging.WARNING)
+    sender.at_ends(out.end, err.end)
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = usual
