@@ -79,7 +79,7 @@ async def test_tasks_that_are_created_while_it_runs_appear():
         graph.create_task(add)
 
         def look(page: Any) -> None:
-            wait_text(page, "#ended-of", "1 of 1 tasks ended")
+            wait_text(page, "#ended-of", "1 of 1 task ended")
             ask(lambda: graph.create_task(add, name="a late one"))
             wait_text(page, "#ended-of", "2 of 2 tasks ended")
             page.fill("#filter", "LATE")
@@ -269,7 +269,7 @@ async def test_light_and_dark_can_be_read():
             return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
         def look(page: Any) -> tuple[str, bytes]:
-            wait_text(page, "#ended-of", "1 of 1 tasks ended")
+            wait_text(page, "#ended-of", "1 of 1 task ended")
             faint = {name: n for name, n in page.evaluate(CONTRASTS).items() if n < 4.5}
             assert faint == {}
             before, picture = ground(page), page.screenshot()

@@ -5,6 +5,7 @@ import { ApiError, post, read, readPages } from "./api.js";
 import { confirmed } from "./confirm.js";
 import { Detail } from "./detail.js";
 import { byId, el, icon, setAttribute, setText } from "./dom.js";
+import { isServed } from "./features.js";
 import { count, plural } from "./format.js";
 import { Frames } from "./frames.js";
 import { GraphView } from "./graph-view.js";
@@ -33,6 +34,7 @@ class App {
   #wasOver = false;
   #lastConnection = "";
   #polled = 0;
+  #pathVersion = -1;
 
   constructor() {
     const frames = this.#frames;
@@ -128,6 +130,9 @@ class App {
       wake: this.wake,
     });
     this.session.open();
+    this.list.path = [];
+    this.#pathVersion = -1;
+    this.#showExtras(uid);
     this.#drawGraphs();
     this.redraw();
   }
@@ -157,6 +162,7 @@ class App {
 
   #onListChange(change) {
     if (change.group === null) this.openGroup(null);
+    if (this.session !== null) this.#readPath();
     this.views.summary.invalidate();
   }
 
@@ -171,7 +177,9 @@ class App {
     if (document.hidden) return;
     if (this.session !== null && !this.isOver) for (const name of ["summary", "timeline", "list", "graph"]) this.views[name].invalidate();
     if (this.detail.isStale) this.views.detail.invalidate();
-    if (this.#polled % (POLL_MS / 250) === 0) this.#poll();
+    if (this.#polled % (POLL_MS / 250) !== 0) return;
+    this.#poll();
+    if (this.session !== null) this.#readPath();
   }
 
   #drawSummary() {
@@ -199,6 +207,36 @@ class App {
     if (this.store.lastAt === 0) return;
     if (this.#clockOffset === null) this.#clockOffset = Math.abs(ahead) < 3600 && ahead < 0 ? 0 : ahead;
     else if (ahead > this.#clockOffset) this.#clockOffset = ahead;
+  }
+
+  // What not every server has: shown when it is there.
+  async #showExtras(uid) {
+    const link = async (id, path) => {
+      if (!(await isServed(`/v1/graphs/{}/${path}`))) return;
+      byId(id).href = `/v1/graphs/${uid}/${path}`;
+      byId(id).hidden = false;
+    };
+    try {
+      await link("trace-link", "trace");
+      await link("picture-link", "picture.svg");
+      document.querySelector("[data-view=path]").hidden = !(await isServed("/v1/graphs/{}/critical-path"));
+    } catch (error) {
+      this.onRefused(error);
+    }
+  }
+
+  // The critical path is found by the server; it is asked again while it is looked at and things change.
+  async #readPath() {
+    const { store, graphUid } = this.session;
+    if (this.list.view !== "path" || this.#pathVersion === store.version) return;
+    this.#pathVersion = store.version;
+    try {
+      const { steps } = await read(`/v1/graphs/${graphUid}/critical-path`);
+      this.list.path = steps.map((step) => step.uid);
+      this.views.list.invalidate();
+    } catch (error) {
+      if (!this.onRefused(error)) toast(error.message);
+    }
   }
 
   // ---- what is said -----------------------------------------------------------------------------

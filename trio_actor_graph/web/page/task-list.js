@@ -22,12 +22,14 @@ const VIEWS = {
   running: { states: ["running"], sort: null },
   failed: { states: ["failed"], sort: null },
   slowest: { states: [], sort: { key: "took", isDown: true } },
+  path: { states: [], sort: null },
 };
 
 export class TaskList {
   view = "all";
   states = new Set();
   group = null;
+  path = []; // uids of the critical path, for the view of that name
   #text = "";
   #sort = null;
   #rows = [];
@@ -71,7 +73,7 @@ export class TaskList {
     else this.states.add(state);
     const only = this.states.size === 1 ? [...this.states][0] : null;
     const isView = only === "running" || only === "failed";
-    this.view = isView ? only : this.view === "slowest" ? "slowest" : "all";
+    this.view = isView ? only : ["slowest", "path"].includes(this.view) ? this.view : "all";
     this.#toTop();
   }
 
@@ -100,7 +102,8 @@ export class TaskList {
   #select(store, now) {
     const { states, group } = this;
     let rows = store.order;
-    if (group !== null) rows = group.members;
+    if (this.view === "path") rows = this.path.map((uid) => store.tasks.get(uid)).filter(Boolean);
+    else if (group !== null) rows = group.members;
     else if (states.size === 1 && states.has("failed")) rows = [...store.failed].reverse(); // the last first
     else if (states.size === 1 && states.has("running")) rows = [...store.running];
     const text = this.#text;

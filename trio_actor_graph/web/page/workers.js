@@ -4,7 +4,7 @@ import { byId, el, setText } from "./dom.js";
 import { bytes, count, plural } from "./format.js";
 import { taskAddress } from "./router.js";
 
-const NAMED_MAX = 3; // tasks of one worker that are named; the rest is a number
+const NAMED_MAX = 2; // tasks of one worker that are named; the rest is a number
 
 export class Workers {
   #rows = new Map();
