@@ -268,24 +268,25 @@ async def test_light_and_dark_can_be_read():
         def ground(page: Any) -> str:
             return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
-        def look(page: Any) -> tuple[str, bytes]:
+        def look(page: Any) -> None:
             wait_text(page, "#ended-of", "1 of 1 task ended")
             faint = {name: n for name, n in page.evaluate(CONTRASTS).items() if n < 4.5}
             assert faint == {}
-            before, picture = ground(page), page.screenshot()
+            light, light_picture = ground(page), page.screenshot()
+            page.emulate_media(color_scheme="dark")
+            dark, dark_picture = ground(page), page.screenshot()
+            assert (light, dark) == ("rgb(244, 245, 247)", "rgb(14, 17, 22)")
+            assert light_picture != dark_picture
+            faint = {name: n for name, n in page.evaluate(CONTRASTS).items() if n < 4.5}
+            assert faint == {}
             page.get_by_role("button", name="Colours: as the system").click()
-            page.get_by_role("button", name="Colours: light").click()
-            page.wait_for_selector("[aria-label='Colours: dark']")
-            assert ground(page) == "rgb(14, 17, 22)"
-            assert {name: n for name, n in page.evaluate(CONTRASTS).items() if n < 4.5} == {}
+            page.wait_for_selector("[aria-label='Colours: light']")
+            assert ground(page) == light
             page.reload()
-            page.wait_for_selector("[aria-label='Colours: dark']")  # it is kept
-            return before, picture
+            page.wait_for_selector("[aria-label='Colours: light']")  # it is kept
+            assert ground(page) == light
 
-        light, light_picture = await visit(server, look, color_scheme="light")
-        dark, dark_picture = await visit(server, look, color_scheme="dark")
-        assert (light, dark) == ("rgb(244, 245, 247)", "rgb(14, 17, 22)")
-        assert light_picture != dark_picture
+        await visit(server, look, color_scheme="light")
 
 
 async def test_what_a_screen_reader_is_told():
@@ -310,7 +311,6 @@ async def test_what_a_screen_reader_is_told():
             labels = [task.get_attribute("aria-label") for task in tasks.all()]
             assert labels[1] == f"second, task {labels[1].split()[2]} succeeded, after 1 task"
             assert "attempts, busy" in page.locator("#timeline-text").text_content()
-            assert page.get_by_role("status").text_content() == "Live"
 
         await visit(server, look)
 
@@ -330,6 +330,7 @@ async def test_a_lost_server_is_shown_and_found_again(tmp_path: Path):
                 wait_text(page, ".tile[data-state=running]", "1")
                 ask(serving.stop.set)
                 wait_text(page, "#connection", "Connection lost")
+                wait_text(page, "#announcer", "The connection is lost.")
                 trio.from_thread.run(serving.stopped.wait)
                 gate.touch()
                 port = serving.port

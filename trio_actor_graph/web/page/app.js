@@ -20,7 +20,10 @@ import { Timeline } from "./timeline.js";
 import { Waffle } from "./waffle.js";
 import { Workers } from "./workers.js";
 
-const POLL_MS = 1_000;
+const TICK_MS = 250;
+const POLL_MS = 1_000; // for the list of graphs and the workers, which are no events
+const POLL_MS_MANY = 5_000; // the list is then long
+const GRAPHS_FEW = 100;
 const STATE_ICONS = { running: "running", idle: "succeeded", closed: "succeeded", cancelled: "cancelled", stalled: "failed" };
 const CONNECTION_TEXTS = { connecting: "Connecting", live: "Live", refused: "Refused", ended: "Ended" };
 
@@ -79,7 +82,7 @@ class App {
     startTheme(() => this.redraw());
     this.#listen();
     await this.#poll();
-    setInterval(() => this.#tick(), 250);
+    setInterval(() => this.#tick(), TICK_MS);
   }
 
   #listen() {
@@ -123,6 +126,7 @@ class App {
     this.notice(null);
     this.session = new Session(uid, {
       onChange: () => this.redraw(),
+      onEvents: (at) => this.#watchClock(at),
       onLog: (line) => this.detail.addLog(line),
       onGraph: () => this.#poll(),
       onState: (state, details) => this.#onConnection(state, details),
@@ -150,13 +154,14 @@ class App {
 
   openGroup(group) {
     const isOpen = group !== null;
+    const hadFocus = byId("graph-nodes").contains(document.activeElement);
     this.waffle.open(group);
     this.list.showGroup(group);
     byId("graph-body").hidden = isOpen;
     byId("waffle-body").hidden = !isOpen;
     byId("graph-back").hidden = !isOpen;
     for (const id of ["graph-larger", "graph-smaller", "graph-fit"]) byId(id).hidden = isOpen;
-    if (isOpen) byId("waffle-body").focus();
+    if (isOpen && hadFocus) byId("waffle-body").focus();
     this.views.graph.invalidate();
   }
 
@@ -168,7 +173,16 @@ class App {
 
   redraw() {
     if (this.session === null) return;
+    this.#keepGroup();
     for (const view of Object.values(this.views)) view.invalidate();
+  }
+
+  // The pages were read anew: the group that is open is another object, or is no more.
+  #keepGroup() {
+    const { group } = this.list;
+    if (group === null || this.session.isLoading) return;
+    const now = this.store.groupLike(group);
+    if (now !== group) this.openGroup(now);
   }
 
   // Time goes on without events: what runs takes longer.
@@ -177,13 +191,13 @@ class App {
     if (document.hidden) return;
     if (this.session !== null && !this.isOver) for (const name of ["summary", "timeline", "list", "graph"]) this.views[name].invalidate();
     if (this.detail.isStale) this.views.detail.invalidate();
-    if (this.#polled % (POLL_MS / 250) !== 0) return;
+    const pause = this.graphs.length > GRAPHS_FEW ? POLL_MS_MANY : POLL_MS;
+    if (this.#polled % (pause / TICK_MS) !== 0) return;
     this.#poll();
     if (this.session !== null) this.#readPath();
   }
 
   #drawSummary() {
-    this.#watchClock();
     this.summary.draw(this.store, this.current, this.now(), this.list.states);
     this.#tellProgress();
     const { counts } = this.store;
@@ -201,12 +215,9 @@ class App {
     if (this.detail.isStale) setTimeout(() => this.views.detail.invalidate(), 200);
   }
 
-  // An event that has just come happened a moment ago: the newest tells most about the clocks.
-  #watchClock() {
-    const ahead = this.store.lastAt - Date.now() / 1000;
-    if (this.store.lastAt === 0) return;
-    if (this.#clockOffset === null) this.#clockOffset = Math.abs(ahead) < 3600 && ahead < 0 ? 0 : ahead;
-    else if (ahead > this.#clockOffset) this.#clockOffset = ahead;
+  // An event that has just come happened a moment ago; the fastest one tells most about the clocks.
+  #watchClock(at) {
+    this.#clockOffset = Math.max(at - Date.now() / 1000, this.#clockOffset ?? -Infinity);
   }
 
   // What not every server has: shown when it is there.
@@ -266,11 +277,13 @@ class App {
     setText(element, state === "lost" ? `Connection lost, next try in ${Math.ceil(seconds)} s` : CONNECTION_TEXTS[state]);
     byId("reconnect").hidden = state !== "lost";
     if (state === "live" && this.#lastConnection === "lost") announce("Connected again.");
+    if (state === "lost" && this.#lastConnection !== "lost") announce("The connection is lost. It is tried again.");
     this.#lastConnection = state;
     return undefined;
   }
 
   #onGone() {
+    this.graphs = this.graphs.filter((graph) => graph.uid !== this.session.graphUid);
     this.session.close();
     this.session = null;
     this.detail.close();

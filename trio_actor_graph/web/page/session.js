@@ -20,16 +20,18 @@ export class Session {
   #isOpen = true;
   #loading = 0;
 
-  // `handlers`: onChange(), onLog(line), onGraph(event), onState(state, details), onError(error), wake().
+  // `handlers`: onChange(), onEvents(at) with the time of the newest, onLog(line), onGraph(event),
+  // onState(state, details), onError(error), wake().
   constructor(graphUid, handlers) {
     this.graphUid = graphUid;
     this.handlers = handlers;
   }
 
+  // Reads the pages and follows; again after an error, if that is wanted.
   async open() {
     const lastId = await this.#load();
     if (lastId === null || !this.#isOpen) return;
-    this.#stream = new EventStream({
+    this.#stream ??= new EventStream({
       url: `/v1/graphs/${this.graphUid}/events`,
       lastId,
       onEvents: (events) => this.#take(events),
@@ -51,8 +53,8 @@ export class Session {
   drain(deadline) {
     if (this.isLoading || this.#at >= this.#queue.length) return false;
     for (let n = 1; this.#at < this.#queue.length && !this.isLoading; n += 1) {
-      this.#apply(this.#queue[this.#at]);
-      this.#at += 1;
+      this.#at += 1; // first: an event that cannot be used is not tried for ever
+      this.#apply(this.#queue[this.#at - 1]);
       if (n % CHECK_EVERY === 0 && performance.now() > deadline - 4) break;
     }
     const isMore = this.#at < this.#queue.length;
@@ -61,6 +63,7 @@ export class Session {
       this.#at = 0;
     }
     if (this.#queue.length - this.#at < QUEUE_MAX) this.#room?.();
+    this.handlers.onEvents(this.store.lastAt);
     this.handlers.onChange();
     return isMore && !this.isLoading;
   }

@@ -110,8 +110,9 @@ export class RunStore {
     return all.sort((a, b) => took(b) - took(a)).slice(0, length);
   }
 
-  successorsOf(uid) {
-    return this.tasks.get(uid)?.successors ?? [];
+  // The group here that a group of another store stands for; null if there is none.
+  groupLike(group) {
+    return this.byStage?.groups.get(group.key) ?? this.byKind.groups.get(group.key) ?? null;
   }
 
   #add(data, createdAt) {
@@ -130,7 +131,6 @@ export class RunStore {
       error: null,
       creator: data.creator ?? null,
       predecessors: data.predecessors ?? [],
-      successors: [],
       stage: 0,
       barAttempt: 0,
       version: 0,
@@ -175,7 +175,6 @@ export class RunStore {
   }
 
   #link(predecessor, task) {
-    predecessor.successors.push(task.uid);
     this.byKind.connect(predecessor, task);
     this.byStage?.connect(predecessor, task);
     this.edgeCount += 1;
