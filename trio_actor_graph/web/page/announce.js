@@ -1,8 +1,10 @@
-// What is said: to screen readers politely and seldom, to everybody in a message that goes by itself.
+// What is said: to screen readers politely and seldom, to everybody in a message that goes by
+// itself.
 
 import { byId } from "./dom.js";
 
-const QUIET_MS = 4_000; // between two announcements; what comes meanwhile waits, and only the last is said
+// Between two announcements; what comes meanwhile waits, and only the last is said.
+const QUIET_MS = 4_000;
 const TOAST_MS = 7_000;
 
 let lastAt = -Infinity;
@@ -36,7 +38,8 @@ export function tip(text, event) {
   if (text === null) return;
   element.textContent = text;
   const { offsetWidth, offsetHeight } = element;
-  element.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - offsetWidth - 6))}px`;
+  const left = Math.min(event.clientX + 14, innerWidth - offsetWidth - 6);
+  element.style.left = `${Math.max(4, left)}px`;
   const below = event.clientY + 16;
   const top = below + offsetHeight > innerHeight ? event.clientY - offsetHeight - 10 : below;
   element.style.top = `${Math.max(4, top)}px`;

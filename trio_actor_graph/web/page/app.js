@@ -4,11 +4,12 @@ import { announce, toast } from "./announce.js";
 import { ApiError, post, read, readPages } from "./api.js";
 import { confirmed } from "./confirm.js";
 import { Detail } from "./detail.js";
-import { byId, el, icon, setAttribute, setText } from "./dom.js";
+import { byId } from "./dom.js";
 import { isServed } from "./features.js";
 import { count, plural } from "./format.js";
 import { Frames } from "./frames.js";
 import { GraphView } from "./graph-view.js";
+import { Head } from "./head.js";
 import { login } from "./login.js";
 import { graphAddress, routeOf, taskAddress } from "./router.js";
 import { Session } from "./session.js";
@@ -24,8 +25,6 @@ const TICK_MS = 250;
 const POLL_MS = 1_000; // for the list of graphs and the workers, which are no events
 const POLL_MS_MANY = 5_000; // the list is then long
 const GRAPHS_FEW = 100;
-const STATE_ICONS = { running: "running", idle: "succeeded", closed: "succeeded", cancelled: "cancelled", stalled: "failed" };
-const CONNECTION_TEXTS = { connecting: "Connecting", live: "Live", refused: "Refused", ended: "Ended" };
 
 class App {
   session = null;
@@ -35,29 +34,48 @@ class App {
   #isLoggingIn = false;
   #failedBefore = 0;
   #wasOver = false;
-  #lastConnection = "";
   #polled = 0;
   #pathVersion = -1;
 
   constructor() {
     const frames = this.#frames;
     this.wake = frames.work((deadline) => this.session?.drain(deadline) ?? false);
-    const view = (draw, intervalMs) => frames.view(() => this.session !== null && draw(), intervalMs);
+    const view = (draw, intervalMs) =>
+      frames.view(() => this.session !== null && draw(), intervalMs);
     this.views = {
       summary: view(() => this.#drawSummary(), 120),
       list: view(() => this.list.draw(this.store, this.now()), 200),
       graph: view(() => this.#drawGraph(), 150),
-      timeline: view(() => this.timeline.draw(this.store, this.now(), this.isOver, this.session.isLoading), 100),
+      timeline: view(
+        () => this.timeline.draw(this.store, this.now(), this.isOver, this.session.isLoading),
+        100,
+      ),
       detail: view(() => this.#drawDetail(), 200),
     };
     const open = (uid) => this.openTask(uid);
     this.summary = new Summary((state) => this.list.toggleState(state));
-    this.list = new TaskList({ onOpen: open, onChange: (change) => this.#onListChange(change), invalidate: () => this.views.list.invalidate() });
-    this.graph = new GraphView({ graphUid: () => this.session.graphUid, onOpenGroup: (group) => this.openGroup(group), invalidate: () => this.views.graph.invalidate() });
+    this.list = new TaskList({
+      onOpen: open,
+      onChange: (change) => this.#onListChange(change),
+      invalidate: () => this.views.list.invalidate(),
+    });
+    this.graph = new GraphView({
+      graphUid: () => this.session.graphUid,
+      onOpenGroup: (group) => this.openGroup(group),
+      invalidate: () => this.views.graph.invalidate(),
+    });
     this.waffle = new Waffle(open);
-    this.timeline = new Timeline({ onOpen: open, invalidate: () => this.views.timeline.invalidate() });
+    this.timeline = new Timeline({
+      onOpen: open,
+      invalidate: () => this.views.timeline.invalidate(),
+    });
     this.workers = new Workers();
-    this.detail = new Detail({ taskOf: (uid) => this.store.tasks.get(uid), onClose: () => this.closeTask(), onRefused: (error) => this.onRefused(error) });
+    this.head = new Head();
+    this.detail = new Detail({
+      taskOf: (uid) => this.store.tasks.get(uid),
+      onClose: () => this.closeTask(),
+      onRefused: (error) => this.onRefused(error),
+    });
   }
 
   get store() {
@@ -91,7 +109,10 @@ class App {
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.redraw();
     });
-    byId("graph-select").addEventListener("change", (event) => (location.hash = graphAddress(event.target.value)));
+    byId("graph-select").addEventListener(
+      "change",
+      (event) => (location.hash = graphAddress(event.target.value)),
+    );
     byId("reconnect").addEventListener("click", () => this.session?.retryNow());
     byId("cancel-graph").addEventListener("click", () => this.#cancelGraph());
     byId("graph-back").addEventListener("click", () => {
@@ -123,7 +144,7 @@ class App {
     this.#failedBefore = 0;
     this.openGroup(null);
     this.timeline.reset();
-    this.notice(null);
+    this.head.notice(null);
     this.session = new Session(uid, {
       onChange: () => this.redraw(),
       onEvents: (at) => this.#watchClock(at),
@@ -137,7 +158,7 @@ class App {
     this.list.path = [];
     this.#pathVersion = -1;
     this.#showExtras(uid);
-    this.#drawGraphs();
+    this.head.draw(this.graphs, this.session?.graphUid ?? null);
     this.redraw();
   }
 
@@ -189,7 +210,8 @@ class App {
   #tick() {
     this.#polled += 1;
     if (document.hidden) return;
-    if (this.session !== null && !this.isOver) for (const name of ["summary", "timeline", "list", "graph"]) this.views[name].invalidate();
+    if (this.session !== null && !this.isOver)
+      for (const name of ["summary", "timeline", "list", "graph"]) this.views[name].invalidate();
     if (this.detail.isStale) this.views.detail.invalidate();
     const pause = this.graphs.length > GRAPHS_FEW ? POLL_MS_MANY : POLL_MS;
     if (this.#polled % (pause / TICK_MS) !== 0) return;
@@ -201,7 +223,11 @@ class App {
     this.summary.draw(this.store, this.current, this.now(), this.list.states);
     this.#tellProgress();
     const { counts } = this.store;
-    const title = this.isOver ? (counts.failed > 0 ? "✕" : "✓") : `${Math.floor((endedOf(counts) / Math.max(1, totalOf(counts))) * 100)} %`;
+    const title = this.isOver
+      ? counts.failed > 0
+        ? "✕"
+        : "✓"
+      : `${Math.floor((endedOf(counts) / Math.max(1, totalOf(counts))) * 100)} %`;
     document.title = this.current === null ? "trio-actor-graph" : `${title} ${this.current.name}`;
   }
 
@@ -230,13 +256,16 @@ class App {
     try {
       await link("trace-link", "trace");
       await link("picture-link", "picture.svg");
-      document.querySelector("[data-view=path]").hidden = !(await isServed("/v1/graphs/{}/critical-path"));
+      document.querySelector("[data-view=path]").hidden = !(await isServed(
+        "/v1/graphs/{}/critical-path",
+      ));
     } catch (error) {
       this.onRefused(error);
     }
   }
 
-  // The critical path is found by the server; it is asked again while it is looked at and things change.
+  // The critical path is found by the server; it is asked again while it is looked at and things
+  // change.
   async #readPath() {
     const { store, graphUid } = this.session;
     if (this.list.view !== "path" || this.#pathVersion === store.version) return;
@@ -258,28 +287,20 @@ class App {
     if (this.isOver && !this.#wasOver) announce(`All tasks have ended: ${countsText(counts)}.`);
     else if (failed.size > this.#failedBefore) {
       const last = [...failed].at(-1);
-      announce(failed.size === 1 ? `${last.name} failed.` : `${count(failed.size)} tasks failed, the last is ${last.name}.`);
+      announce(
+        failed.size === 1
+          ? `${last.name} failed.`
+          : `${count(failed.size)} tasks failed, the last is ${last.name}.`,
+      );
     }
     this.#wasOver = this.isOver;
     this.#failedBefore = failed.size;
   }
 
-  #onConnection(state, { seconds, status }) {
-    const element = byId("connection");
-    if (state === "refused") {
-      if (status === 401) return this.#login();
-      if (status === 404) return this.#onGone();
-    }
-    // The first tries of a new connection look the same as before, so that nothing flickers.
-    const isRetry = state === "connecting" && this.#lastConnection === "lost";
-    if (isRetry) return undefined;
-    setAttribute(element, "data-state", state);
-    setText(element, state === "lost" ? `Connection lost, next try in ${Math.ceil(seconds)} s` : CONNECTION_TEXTS[state]);
-    byId("reconnect").hidden = state !== "lost";
-    if (state === "live" && this.#lastConnection === "lost") announce("Connected again.");
-    if (state === "lost" && this.#lastConnection !== "lost") announce("The connection is lost. It is tried again.");
-    this.#lastConnection = state;
-    return undefined;
+  #onConnection(state, details) {
+    if (state === "refused" && details.status === 401) this.#login();
+    else if (state === "refused" && details.status === 404) this.#onGone();
+    else this.head.drawConnection(state, details);
   }
 
   #onGone() {
@@ -290,13 +311,6 @@ class App {
     toast("That graph is not there any more.");
     location.hash = "";
     this.#poll();
-  }
-
-  notice(text, isBad = false) {
-    const element = byId("notice");
-    element.hidden = text === null;
-    element.classList.toggle("bad", isBad);
-    setText(element, text ?? "");
   }
 
   // ---- the server -------------------------------------------------------------------------------
@@ -311,12 +325,11 @@ class App {
       this.workers.draw(workers);
       this.timeline.setSlots(workers);
       if (this.session === null) this.#follow();
-      this.#drawGraphs();
-      if (graphs.length === 0) this.#drawNone();
+      this.head.draw(this.graphs, this.session?.graphUid ?? null);
+      if (graphs.length === 0) this.head.drawNone();
     } catch (error) {
       if (!this.onRefused(error) && this.session === null) {
-        setAttribute(byId("connection"), "data-state", "lost");
-        setText(byId("connection"), error.message);
+        this.head.say("lost", error.message);
       }
     }
   }
@@ -360,44 +373,6 @@ class App {
     } catch (error) {
       if (!this.onRefused(error)) toast(error.message);
     }
-  }
-
-  // ---- the head ---------------------------------------------------------------------------------
-
-  #drawGraphs() {
-    const select = byId("graph-select");
-    const shown = [...this.graphs].reverse();
-    select.hidden = shown.length === 0;
-    const drawn = JSON.stringify(shown.map(({ uid, name, state }) => [uid, name, state]));
-    if (select.dataset.drawn !== drawn) {
-      select.dataset.drawn = drawn;
-      select.replaceChildren(...shown.map(({ uid, name, state }) => el("option", { value: uid }, `${name} (${uid}), ${state}`)));
-    }
-    if (this.session !== null) select.value = String(this.session.graphUid);
-    this.#drawState();
-  }
-
-  #drawState() {
-    const graph = this.current;
-    const pill = byId("graph-state");
-    pill.hidden = graph === null;
-    byId("cancel-graph").hidden = graph === null || graph.state !== "running";
-    if (graph === null || pill.dataset.state === graph.state) return this.#drawStall(graph);
-    pill.dataset.state = graph.state;
-    const name = STATE_ICONS[graph.state] ?? "waiting";
-    pill.className = `pill state state-${name}`;
-    pill.replaceChildren(icon(name), graph.state);
-    return this.#drawStall(graph);
-  }
-
-  #drawStall(graph) {
-    if (graph?.story) this.notice(graph.story, true);
-  }
-
-  #drawNone() {
-    this.notice("There is no graph yet. It appears here as soon as one is opened.");
-    setAttribute(byId("connection"), "data-state", "live");
-    setText(byId("connection"), "Waiting for a graph");
   }
 }
 

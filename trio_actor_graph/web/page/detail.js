@@ -1,14 +1,15 @@
-// One task: what it waited for, where and when it ran, what went wrong, what it logged, and what may be
-// done about it. Read anew when the store says that it has changed; only what differs is drawn again, so
-// that focus, selection and scrolling stay.
+// One task: what it waited for, where and when it ran, what went wrong, what it logged, and what
+// may be done about it. Read anew when the store says that it has changed; only what differs is
+// drawn again, so that focus, selection and scrolling stay.
 
 import { announce, toast } from "./announce.js";
 import { post, read } from "./api.js";
 import { conditionElement } from "./condition.js";
 import { confirmed } from "./confirm.js";
+import { attemptParts, factsOf, logElement, tracebackParts } from "./detail-parts.js";
 import { byId, el, icon, setStateMark, setText, stateMark } from "./dom.js";
 import { isServed } from "./features.js";
-import { clock, count, plural, seconds } from "./format.js";
+import { count, plural } from "./format.js";
 import { taskAddress } from "./router.js";
 import { TERMINAL } from "./states.js";
 
@@ -78,7 +79,8 @@ export class Detail {
 
   // A line that was logged just now.
   addLog(line) {
-    if (line.task_uid !== this.uid || line.graph_uid !== this.#graphUid || this.#logCursor === null) return;
+    if (line.task_uid !== this.uid || line.graph_uid !== this.#graphUid || this.#logCursor === null)
+      return;
     this.#appendLogs([line]);
   }
 
@@ -91,10 +93,43 @@ export class Detail {
     this.mark = stateMark("waiting");
     this.title = el("h2", { id: "detail-title", tabindex: "-1" }, `Task ${this.uid}`);
     this.actions = el("span", { class: "group" });
-    this.body = el("div", { class: "detail-body", tabindex: "0", role: "group", "aria-label": "What is known of the task" });
-    const close = el("button", { type: "button", class: "quiet square", "aria-label": "Close", onclick: () => this.onClose() }, icon("close"));
-    this.panel.replaceChildren(el("div", { class: "panel-head" }, this.title, el("span", { class: "grow" }), this.actions, close), this.body);
-    for (const name of ["state", "story", "facts", "traceback", "attempts", "condition", "before", "after"]) {
+    this.body = el("div", {
+      class: "detail-body",
+      tabindex: "0",
+      role: "group",
+      "aria-label": "What is known of the task",
+    });
+    const close = el(
+      "button",
+      {
+        type: "button",
+        class: "quiet square",
+        "aria-label": "Close",
+        onclick: () => this.onClose(),
+      },
+      icon("close"),
+    );
+    this.panel.replaceChildren(
+      el(
+        "div",
+        { class: "panel-head" },
+        this.title,
+        el("span", { class: "grow" }),
+        this.actions,
+        close,
+      ),
+      this.body,
+    );
+    for (const name of [
+      "state",
+      "story",
+      "facts",
+      "traceback",
+      "attempts",
+      "condition",
+      "before",
+      "after",
+    ]) {
       const place = el("div");
       this.#sections.set(name, { place, drawn: "" });
       this.body.append(place);
@@ -117,7 +152,8 @@ export class Detail {
       if (this.uid === uid) this.#drawInfo(info);
       if (this.uid === uid) await this.#readLogs(uid);
     } catch (error) {
-      if (this.uid === uid && !this.onRefused(error)) this.#section("story", error.message, () => [el("p", { class: "story" }, error.message)]);
+      if (this.uid === uid && !this.onRefused(error))
+        this.#section("story", error.message, () => [el("p", { class: "story" }, error.message)]);
     } finally {
       this.#isReading = false;
     }
@@ -125,7 +161,7 @@ export class Detail {
 
   async #readLogs(uid) {
     if (!(await isServed("/v1/graphs/{}/tasks/{}/logs"))) return;
-    for (let isEnd = false; !isEnd && this.uid === uid; ) {
+    for (let isEnd = false; !isEnd && this.uid === uid;) {
       const more = this.#logCursor === null ? "" : `&cursor=${encodeURIComponent(this.#logCursor)}`;
       const page = await read(`${this.#path}/logs?limit=${LOG_PAGE}${more}`);
       if (this.uid !== uid) return;
@@ -144,7 +180,10 @@ export class Detail {
     }
     const number = this.logList.childElementCount;
     this.logPlace.hidden = number === 0;
-    setText(this.logHead, `Log, ${plural(number, "line")}${number >= LOG_LINES_MAX ? " (the last)" : ""}`);
+    setText(
+      this.logHead,
+      `Log, ${plural(number, "line")}${number >= LOG_LINES_MAX ? " (the last)" : ""}`,
+    );
   }
 
   #drawInfo(info) {
@@ -157,8 +196,17 @@ export class Detail {
     this.#section("state", task.state, () => [el("div", { class: "detail-top" }, this.mark)]);
     this.#section("story", info.story, () => [el("p", { class: "story" }, info.story)]);
     const facts = factsOf(info);
-    this.#section("facts", facts, () => [el("dl", { class: "facts" }, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]), ...this.#kin(info))]);
-    this.#section("traceback", info.traceback, () => tracebackParts(info.traceback ?? (task.state === "failed" ? task.error : null)));
+    this.#section("facts", facts, () => [
+      el(
+        "dl",
+        { class: "facts" },
+        ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]),
+        ...this.#kin(info),
+      ),
+    ]);
+    this.#section("traceback", info.traceback, () =>
+      tracebackParts(info.traceback ?? (task.state === "failed" ? task.error : null)),
+    );
     this.#section("attempts", info.attempts, () => attemptParts(info.attempts));
     this.#section("condition", info.waits_on, () => this.#conditionParts(info.waits_on));
     this.#drawLinks("before", "Predecessors", task.predecessors);
@@ -197,15 +245,32 @@ export class Detail {
       const items = shown.map((uid) => {
         const task = this.taskOf(uid);
         const mark = task === undefined ? null : stateMark(task.state);
-        return el("li", {}, el("a", { href: taskAddress(this.#graphUid, uid) }, mark, el("span", {}, task?.name ?? `task ${uid}`)));
+        return el(
+          "li",
+          {},
+          el(
+            "a",
+            { href: taskAddress(this.#graphUid, uid) },
+            mark,
+            el("span", {}, task?.name ?? `task ${uid}`),
+          ),
+        );
       });
-      if (uids.length > LINKS_MAX) items.push(el("li", { class: "cell-dim" }, `and ${count(uids.length - LINKS_MAX)} more`));
-      return [el("h3", {}, `${title} (${count(uids.length)})`), el("ul", { class: "links" }, ...items)];
+      if (uids.length > LINKS_MAX)
+        items.push(el("li", { class: "cell-dim" }, `and ${count(uids.length - LINKS_MAX)} more`));
+      return [
+        el("h3", {}, `${title} (${count(uids.length)})`),
+        el("ul", { class: "links" }, ...items),
+      ];
     });
   }
 
   #link(uid) {
-    return el("a", { href: taskAddress(this.#graphUid, uid) }, this.taskOf(uid)?.name ?? `task ${uid}`);
+    return el(
+      "a",
+      { href: taskAddress(this.#graphUid, uid) },
+      this.taskOf(uid)?.name ?? `task ${uid}`,
+    );
   }
 
   #drawActions(task) {
@@ -214,9 +279,17 @@ export class Detail {
     if (this.actions.dataset.kind === kind) return;
     const hadFocus = this.actions.contains(document.activeElement);
     this.actions.dataset.kind = kind;
-    const retry = () => el("button", { type: "button", class: "quiet", onclick: () => this.#retry() }, "Retry");
-    const cancel = () => el("button", { type: "button", class: "quiet danger", onclick: () => this.#cancel() }, "Cancel task");
-    this.actions.replaceChildren(...(kind === "none" ? [] : [kind === "retry" ? retry() : cancel()]));
+    const retry = () =>
+      el("button", { type: "button", class: "quiet", onclick: () => this.#retry() }, "Retry");
+    const cancel = () =>
+      el(
+        "button",
+        { type: "button", class: "quiet danger", onclick: () => this.#cancel() },
+        "Cancel task",
+      );
+    this.actions.replaceChildren(
+      ...(kind === "none" ? [] : [kind === "retry" ? retry() : cancel()]),
+    );
     if (hadFocus) (this.actions.firstChild ?? this.title).focus();
   }
 
@@ -229,7 +302,8 @@ export class Detail {
       yes: "Cancel task",
       choice: "Cancel all that wait on it, too",
     });
-    if (answer !== null) await this.#act("cancel", { successors: answer.checked }, `“${name}” is being cancelled.`);
+    if (answer !== null)
+      await this.#act("cancel", { successors: answer.checked }, `“${name}” is being cancelled.`);
   }
 
   async #retry() {
@@ -248,43 +322,4 @@ export class Detail {
       if (!this.onRefused(error)) toast(error.message);
     }
   }
-}
-
-
-function factsOf({ task, priority, retries, timeout_seconds: limit }) {
-  const facts = [["Number", String(task.uid)], ["Worker loop", task.worker_loop]];
-  const add = (name, value) => {
-    if (value !== null && value !== "") facts.push([name, value]);
-  };
-  add("Worker", task.worker);
-  add("Created", clock(task.created_at, { thousandths: true }));
-  add("Began", clock(task.began_at, { thousandths: true }));
-  add("Ended", clock(task.ended_at, { thousandths: true }));
-  if (TERMINAL.has(task.state)) add("Took", seconds(task.seconds));
-  add("Attempts", retries > 0 ? `${task.attempt} of at most ${retries + 1}` : String(task.attempt));
-  if (priority !== 0) add("Priority", String(priority));
-  if (limit !== null) add("Time limit", seconds(limit));
-  return facts;
-}
-
-function tracebackParts(text) {
-  if (text === null) return [];
-  return [el("h3", {}, "Traceback"), el("pre", { class: "text traceback", tabindex: "0", "aria-label": "Traceback" }, text)];
-}
-
-function attemptParts(attempts) {
-  if (attempts.length === 0) return [];
-  const rows = attempts.map(({ number, worker, began_at: began, ended_at: ended, outcome, error }) => {
-    const took = began !== null && ended !== null ? seconds(ended - began) : "";
-    const told = error ? el("details", {}, el("summary", {}, outcome), el("pre", { class: "text" }, error)) : outcome;
-    return el("tr", {}, el("td", {}, String(number)), el("td", {}, worker ?? ""), el("td", {}, clock(began)), el("td", { class: "number" }, took), el("td", {}, told));
-  });
-  const heads = ["Attempt", "Worker", "Began", "Took", "Outcome"].map((text) => el("th", { scope: "col", class: text === "Took" ? "number" : null }, text));
-  return [el("h3", {}, "Attempts"), el("table", { class: "plain attempts" }, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows))];
-}
-
-function logElement({ created_at: at, level, level_name: name, text, exception, logger }) {
-  const grade = level >= 40 ? "level-error" : level >= 30 ? "level-warning" : "";
-  const said = exception ? `${text}\n${exception}` : text;
-  return el("li", { title: logger }, el("time", {}, clock(at, { thousandths: true })), el("span", { class: grade }, name), el("span", { class: `text-cell ${grade}` }, said));
 }

@@ -1,6 +1,7 @@
 // When things are drawn. Views say that they are out of date; they are drawn together in the next
 // animation frame, none more often than its interval, and none takes more than about a tenth of the
-// time: a view that takes long to draw is drawn the less often. Nothing is drawn in a tab nobody sees.
+// time: a view that takes long to draw is drawn the less often. Nothing is drawn in a tab nobody
+// sees.
 
 const FRAME_MS = 10; // what is left of 16 ms when the browser has had its part
 const SHARE = 10; // a view that took 30 ms rests 300 ms
@@ -21,7 +22,8 @@ export class Frames {
     return view;
   }
 
-  // `step(deadline)` works until the deadline and returns whether there is more; hidden tabs included.
+  // `step(deadline)` works until the deadline and returns whether there is more; hidden tabs
+  // included.
   work(step) {
     this.#work.push(step);
     return () => this.#ask();

@@ -1,8 +1,9 @@
-// The graph as it runs: single tasks while there are few, else groups of one type and stage, layered from
-// left to right. A group can be opened: then each of its tasks is a square (waffle.js).
+// The graph as it runs: single tasks while there are few, else groups of one type and stage,
+// layered from left to right. A group can be opened: then each of its tasks is a square
+// (waffle.js).
 //
-// Nodes are links and buttons, so that keyboards and screen readers have them too; the edges between them
-// are drawn below and are told in each node's label.
+// Nodes are links and buttons, so that keyboards and screen readers have them too; the edges
+// between them are drawn below and are told in each node's label.
 
 import { byId, el, icon, setAttribute, setText, svg } from "./dom.js";
 import { count, plural, seconds } from "./format.js";
@@ -11,7 +12,7 @@ import { layeredLayout } from "./layout.js";
 import { taskAddress } from "./router.js";
 
 export const SINGLE_MAX = 150; // more single tasks are no picture any more
-export const LAYER_MAX = 24; // nor are so many above each other; then folding is what one gets first
+export const LAYER_MAX = 24; // nor are so many above each other: they are folded at first
 export const GROUPS_MAX = 60;
 const LAYOUT_MS = 400;
 const SIZES = {
@@ -50,7 +51,8 @@ export class GraphView {
   // Marks the task that is open.
   choose(uid) {
     this.#chosen = uid;
-    for (const node of this.#nodes.values()) node.element.classList.toggle("chosen", node.uid !== null && node.uid === uid);
+    for (const node of this.#nodes.values())
+      node.element.classList.toggle("chosen", node.uid !== null && node.uid === uid);
   }
 
   draw(store, now) {
@@ -101,7 +103,9 @@ export class GraphView {
       let node = this.#nodes.get(id);
       if (node === undefined || node.item !== item) {
         node?.remove();
-        node = isSingle ? new SingleNode(item, this.graphUid()) : new GroupNode(item, this.onOpenGroup);
+        node = isSingle
+          ? new SingleNode(item, this.graphUid())
+          : new GroupNode(item, this.onOpenGroup);
         byId("graph-nodes").append(node.place);
         node.element.addEventListener("pointerenter", () => this.#mark(id));
         node.element.addEventListener("pointerleave", () => this.#mark(null));
@@ -112,7 +116,12 @@ export class GraphView {
       kept.set(id, node);
       node.resize?.(height);
       const { x, y } = places.get(id);
-      Object.assign(node.place.style, { left: `${x}px`, top: `${y}px`, width: `${size.nodeWidth}px`, height: `${height}px` });
+      Object.assign(node.place.style, {
+        left: `${x}px`,
+        top: `${y}px`,
+        width: `${size.nodeWidth}px`,
+        height: `${height}px`,
+      });
     }
     for (const node of this.#nodes.values()) node.remove();
     this.#nodes = kept;
@@ -124,31 +133,42 @@ export class GraphView {
     const body = byId("graph-body");
     const hint = body.querySelector(".empty");
     if (store.order.length > 0) hint?.remove();
-    else if (hint === null) body.append(el("p", { class: "empty" }, "No tasks yet. They appear here as they are created."));
+    else if (hint === null)
+      body.append(
+        el("p", { class: "empty" }, "No tasks yet. They appear here as they are created."),
+      );
   }
 
   #drawEdges(edges, paths) {
     byId("graph-edges").replaceChildren();
     this.#edges = edges.map((edge, i) => {
       const path = svg("path", { d: paths[i], class: edge.isCreation ? "creation" : "" });
-      if (edge.count > 1) path.style.strokeWidth = `${Math.min(5, 1.4 + Math.log10(edge.count) * 0.8)}px`;
+      if (edge.count > 1)
+        path.style.strokeWidth = `${Math.min(5, 1.4 + Math.log10(edge.count) * 0.8)}px`;
       byId("graph-edges").append(path);
       return { ...edge, path };
     });
   }
 
   #mark(id) {
-    for (const { from, to, path } of this.#edges) path.classList.toggle("marked", id !== null && (from === id || to === id));
+    for (const { from, to, path } of this.#edges)
+      path.classList.toggle("marked", id !== null && (from === id || to === id));
   }
 
   #zoom(factor) {
-    this.#scale = factor === null ? null : Math.min(2.5, Math.max(0.2, (this.#scale ?? this.#fitting()) * factor));
+    this.#scale =
+      factor === null
+        ? null
+        : Math.min(2.5, Math.max(0.2, (this.#scale ?? this.#fitting()) * factor));
     this.#fit();
   }
 
   #fitting() {
     const { clientWidth, clientHeight } = byId("graph-body");
-    const fits = Math.min((clientWidth - 32) / this.#size.width, (clientHeight - 28) / this.#size.height);
+    const fits = Math.min(
+      (clientWidth - 32) / this.#size.width,
+      (clientHeight - 28) / this.#size.height,
+    );
     return Math.min(SCALE_MAX, Math.max(SCALE_MIN, fits));
   }
 
@@ -162,7 +182,10 @@ export class GraphView {
     const left = Math.max(16, (clientWidth - wide) / 2);
     const top = Math.max(14, (clientHeight - high) / 2);
     byId("graph-stage").style.transform = `translate(${left}px, ${top}px) scale(${scale})`;
-    Object.assign(byId("graph-room").style, { width: `${Math.max(clientWidth, wide + 32)}px`, height: `${Math.max(clientHeight, high + 28)}px` });
+    Object.assign(byId("graph-room").style, {
+      width: `${Math.max(clientWidth, wide + 32)}px`,
+      height: `${Math.max(clientHeight, high + 28)}px`,
+    });
   }
 }
 
@@ -175,7 +198,13 @@ class SingleNode {
     this.icon = icon(task.state);
     this.mark = el("span", { class: "state" }, this.icon);
     this.time = el("span", { class: "node-meta" });
-    this.element = el("a", { class: "node single", href: taskAddress(graphUid, task.uid), title: task.name }, this.mark, el("span", { class: "node-name" }, task.name), this.time);
+    this.element = el(
+      "a",
+      { class: "node single", href: taskAddress(graphUid, task.uid), title: task.name },
+      this.mark,
+      el("span", { class: "node-name" }, task.name),
+      this.time,
+    );
     this.place = el("li", {}, this.element);
   }
 
@@ -191,8 +220,12 @@ class SingleNode {
     this.icon.firstChild.setAttribute("href", `#i-${task.state}`);
     const chosen = this.element.classList.contains("chosen") ? " chosen" : "";
     this.element.className = `node single lead-${task.state}${chosen}`;
-    const waits = task.predecessors.length > 0 ? `, after ${plural(task.predecessors.length, "task")}` : "";
-    this.element.setAttribute("aria-label", `${task.name}, task ${task.uid}, ${task.state}${waits}`);
+    const waits =
+      task.predecessors.length > 0 ? `, after ${plural(task.predecessors.length, "task")}` : "";
+    this.element.setAttribute(
+      "aria-label",
+      `${task.name}, task ${task.uid}, ${task.state}${waits}`,
+    );
   }
 
   remove() {
@@ -201,16 +234,33 @@ class SingleNode {
 }
 
 function singles(store) {
-  const nodes = store.order.map((task) => ({ id: task.uid, layer: task.stage, height: SINGLE_HEIGHT, item: task }));
+  const nodes = store.order.map((task) => ({
+    id: task.uid,
+    layer: task.stage,
+    height: SINGLE_HEIGHT,
+    item: task,
+  }));
   const edges = [];
   for (const task of store.order) {
     for (const uid of task.predecessors) {
       const from = store.tasks.get(uid);
-      if (from !== undefined) edges.push({ from: uid, to: task.uid, count: 1, isLive: () => from.state === "running" || task.state === "running" });
+      if (from !== undefined)
+        edges.push({
+          from: uid,
+          to: task.uid,
+          count: 1,
+          isLive: () => from.state === "running" || task.state === "running",
+        });
     }
     // Who has created it, unless it waits on that one anyway.
     if (!store.tasks.has(task.creator) || task.predecessors.includes(task.creator)) continue;
-    edges.push({ from: task.creator, to: task.uid, count: 1, isCreation: true, isLive: () => false });
+    edges.push({
+      from: task.creator,
+      to: task.uid,
+      count: 1,
+      isCreation: true,
+      isLive: () => false,
+    });
   }
   return { nodes, edges };
 }
@@ -219,17 +269,37 @@ function singles(store) {
 function groups(store, level) {
   const grouping = level === "stage" ? store.byStage : store.byKind;
   const all = [...grouping.groups.values()];
-  const shown = new Set(all.length <= GROUPS_MAX ? all : all.toSorted((a, b) => b.members.length - a.members.length).slice(0, GROUPS_MAX - 1));
+  const shown = new Set(
+    all.length <= GROUPS_MAX
+      ? all
+      : all.toSorted((a, b) => b.members.length - a.members.length).slice(0, GROUPS_MAX - 1),
+  );
   const hasSquares = shown.size <= SQUARES_GROUPS_MAX;
-  const nodes = [...shown].map((group) => ({ id: group.key, layer: group.stage, height: GROUP_HEIGHT + (hasSquares ? squaresHeight(group) : 0), item: group }));
+  const nodes = [...shown].map((group) => ({
+    id: group.key,
+    layer: group.stage,
+    height: GROUP_HEIGHT + (hasSquares ? squaresHeight(group) : 0),
+    item: group,
+  }));
   const edges = [];
   for (const { from, to, count: number } of grouping.edges.values()) {
     if (!shown.has(from) || !shown.has(to)) continue;
-    edges.push({ from: from.key, to: to.key, count: number, isLive: () => from.counts.running > 0 && to.counts.waiting + to.counts.running > 0 });
+    edges.push({
+      from: from.key,
+      to: to.key,
+      count: number,
+      isLive: () => from.counts.running > 0 && to.counts.waiting + to.counts.running > 0,
+    });
   }
   for (const [key, { from, to, count: number }] of grouping.creations) {
     if (grouping.edges.has(key) || !shown.has(from) || !shown.has(to)) continue;
-    edges.push({ from: from.key, to: to.key, count: number, isCreation: true, isLive: () => false });
+    edges.push({
+      from: from.key,
+      to: to.key,
+      count: number,
+      isCreation: true,
+      isLive: () => false,
+    });
   }
   return { nodes, edges };
 }

@@ -1,5 +1,5 @@
-// A group in the picture of the graph: its name, how far it is, and, where there is room, its tasks as
-// squares. Of a large group each square stands for several tasks.
+// A group in the picture of the graph: its name, how far it is, and, where there is room, its tasks
+// as squares. Of a large group each square stands for several tasks.
 
 import { el, icon, setText } from "./dom.js";
 import { count, plural, seconds } from "./format.js";
@@ -38,7 +38,13 @@ export class GroupNode {
     this.meta = el("span", { class: "node-meta one-line" });
     const bar = el("span", { class: "bar" });
     this.bar = new Bar(bar);
-    this.element = el("button", { type: "button", class: "node", onclick: () => onOpen(group) }, this.name, this.meta, bar);
+    this.element = el(
+      "button",
+      { type: "button", class: "node", onclick: () => onOpen(group) },
+      this.name,
+      this.meta,
+      bar,
+    );
     this.place = el("li", {}, this.element);
   }
 
@@ -65,7 +71,10 @@ export class GroupNode {
     this.#drawMeta(group, ended === total ? count(total) : `${count(ended)} / ${count(total)}`);
     this.bar.draw(counts);
     this.element.className = `node lead-${leadingState(counts)}`;
-    this.element.setAttribute("aria-label", `${group.title}, ${plural(total, "task")}: ${countsText(counts)}. Open`);
+    this.element.setAttribute(
+      "aria-label",
+      `${group.title}, ${plural(total, "task")}: ${countsText(counts)}. Open`,
+    );
   }
 
   remove() {
@@ -76,7 +85,10 @@ export class GroupNode {
   #drawMeta({ counts, seconds: all, timed }, progress) {
     const parts = [el("span", {}, progress), el("span", { class: "grow" })];
     for (const state of ["failed", "running"]) {
-      if (counts[state] > 0) parts.push(el("span", { class: `state state-${state}` }, icon(state), count(counts[state])));
+      if (counts[state] > 0)
+        parts.push(
+          el("span", { class: `state state-${state}` }, icon(state), count(counts[state])),
+        );
     }
     if (timed > 0) parts.push(el("span", {}, `∅ ${seconds(all / timed)}`));
     this.meta.replaceChildren(...parts);
@@ -92,7 +104,12 @@ export class GroupNode {
     const drawing = context(this.#squares, WIDTH, rows * pitch);
     for (let i = 0, at = 0; at < members.length; i += 1, at += each) {
       drawing.fillStyle = colours[`fill-${stateOf(members, at, each)}`];
-      drawing.fillRect((i % columns) * pitch, Math.floor(i / columns) * pitch, pitch - 1, pitch - 1);
+      drawing.fillRect(
+        (i % columns) * pitch,
+        Math.floor(i / columns) * pitch,
+        pitch - 1,
+        pitch - 1,
+      );
     }
   }
 }

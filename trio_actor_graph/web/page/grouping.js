@@ -1,5 +1,5 @@
-// Tasks folded into groups, with counts by state and the edges between groups. Kept up to date task by
-// task: a change of one task costs the same whatever the size of its group.
+// Tasks folded into groups, with counts by state and the edges between groups. Kept up to date task
+// by task: a change of one task costs the same whatever the size of its group.
 
 import { emptyCounts } from "./states.js";
 

@@ -1,17 +1,19 @@
-// Where the nodes of a layered graph go, left to right: crossings are few, neighbours are level, nothing
-// overlaps. Pure. Made for some hundred nodes: larger graphs are folded before they come here.
+// Where the nodes of a layered graph go, left to right: crossings are few, neighbours are level,
+// nothing overlaps. Pure. Made for some hundred nodes: larger graphs are folded before they come
+// here.
 //
-// After Sugiyama: edges over several layers get a place (a dummy node) in each, layers are ordered by the
-// mean place of their neighbours, to and fro, and heights are fitted to those of the neighbours by isotonic
-// regression, which is the exact answer to "as near as possible in this order, with this distance".
+// After Sugiyama: edges over several layers get a place (a dummy node) in each, layers are ordered
+// by the mean place of their neighbours, to and fro, and heights are fitted to those of the
+// neighbours by isotonic regression, which is the exact answer to "as near as possible in this
+// order, with this distance".
 
 const SWEEPS = 8;
 const FITS = 10;
 const SPAN_MAX = 40; // a longer edge goes straight: its dummies would fill the layers between
 const DUMMY_HEIGHT = 6;
 
-// nodes: [{ id, layer, height }], edges: [[id, id]]. Returns { width, height, places: Map id -> { x, y } of the
-// upper left corner, paths: for each edge its SVG path }.
+// nodes: [{ id, layer, height }], edges: [[id, id]]. Returns { width, height, places: Map id -> {
+// x, y } of the upper left corner, paths: for each edge its SVG path }.
 export function layeredLayout(nodes, edges, { nodeWidth, layerGap, nodeGap }) {
   const layers = layersOf(nodes);
   const items = new Map(layers.flat().map((item) => [item.id, item]));
@@ -27,7 +29,12 @@ export function layeredLayout(nodes, edges, { nodeWidth, layerGap, nodeGap }) {
     item.x = item.layer * step;
     height = Math.max(height, item.y + item.height / 2);
   }
-  const places = new Map(nodes.map(({ id, height: high }) => [id, { x: items.get(id).x, y: items.get(id).y - high / 2 }]));
+  const places = new Map(
+    nodes.map(({ id, height: high }) => [
+      id,
+      { x: items.get(id).x, y: items.get(id).y - high / 2 },
+    ]),
+  );
   const paths = chains.map((chain) => pathOf(chain, nodeWidth, layerGap));
   return { width: Math.max(nodeWidth, layers.length * step - layerGap), height, places, paths };
 }
@@ -38,7 +45,16 @@ function layersOf(nodes) {
   const number = new Map(used.map((layer, i) => [layer, i]));
   const layers = used.map(() => []);
   for (const { id, layer, height } of nodes) {
-    const item = { id, layer: number.get(layer), height, before: [], after: [], place: 0, x: 0, y: 0 };
+    const item = {
+      id,
+      layer: number.get(layer),
+      height,
+      before: [],
+      after: [],
+      place: 0,
+      x: 0,
+      y: 0,
+    };
     layers[item.layer].push(item);
   }
   return layers;
@@ -46,11 +62,20 @@ function layersOf(nodes) {
 
 function chainOf(from, to, layers) {
   const chain = [from];
-  if (to.layer <= from.layer) return [from, to]; // back, or within a layer: it takes no part in the order
+  if (to.layer <= from.layer) return [from, to]; // back, or within a layer: not ordered by
   if (to.layer - from.layer > SPAN_MAX) return [from, to];
   let last = from;
   for (let layer = from.layer + 1; layer < to.layer; layer += 1) {
-    const dummy = { id: Symbol("dummy"), layer, height: DUMMY_HEIGHT, before: [], after: [], place: 0, x: 0, y: 0 };
+    const dummy = {
+      id: Symbol("dummy"),
+      layer,
+      height: DUMMY_HEIGHT,
+      before: [],
+      after: [],
+      place: 0,
+      x: 0,
+      y: 0,
+    };
     layers[layer].push(dummy);
     join(last, dummy);
     chain.push(dummy);
@@ -75,7 +100,8 @@ function order(layers) {
     for (const layer of way) {
       for (const item of layer) {
         const neighbours = isForward ? item.before : item.after;
-        item.wish = neighbours.length === 0 ? item.place : mean(neighbours.map((other) => other.place));
+        item.wish =
+          neighbours.length === 0 ? item.place : mean(neighbours.map((other) => other.place));
       }
       layer.sort((a, b) => a.wish - b.wish || a.place - b.place);
       number(layer);

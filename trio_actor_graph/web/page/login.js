@@ -1,5 +1,5 @@
-// The login form: shown when the server wants its token. The token goes to the server once and is not
-// kept here; what the browser gets for it is a cookie that no script can read.
+// The login form: shown when the server wants its token. The token goes to the server once and is
+// not kept here; what the browser gets for it is a cookie that no script can read.
 
 import { byId, setText } from "./dom.js";
 
@@ -31,9 +31,14 @@ function keepOpen(event) {
 // Returns why not, or null.
 async function signIn(token) {
   try {
-    const response = await fetch("/login", { method: "POST", body: new URLSearchParams({ token }) });
+    const response = await fetch("/login", {
+      method: "POST",
+      body: new URLSearchParams({ token }),
+    });
     if (response.ok) return null;
-    return response.status === 401 ? "That is not the token." : `The server answered ${response.status}.`;
+    return response.status === 401
+      ? "That is not the token."
+      : `The server answered ${response.status}.`;
   } catch {
     return "The server does not answer.";
   }

@@ -1,7 +1,7 @@
 // One graph that is being watched: its store, filled from pages and kept up to date by the stream.
 //
-// Events wait in a queue until the next frame has time for them. After a gap the pages are read again
-// into a new store; the old one is shown meanwhile, and what comes meanwhile waits.
+// Events wait in a queue until the next frame has time for them. After a gap the pages are read
+// again into a new store; the old one is shown meanwhile, and what comes meanwhile waits.
 
 import { ApiError, readPages } from "./api.js";
 import { RunStore } from "./store.js";
@@ -68,7 +68,8 @@ export class Session {
     return isMore && !this.isLoading;
   }
 
-  // Reads the pages into a new store. Returns the id of the event to follow after, null if it failed.
+  // Reads the pages into a new store. Returns the id of the event to follow after, null if it
+  // failed.
   async #load() {
     const number = (this.#loading += 1);
     const isWanted = () => this.#isOpen && number === this.#loading;

@@ -1,12 +1,28 @@
-// The states of a task: their order, which of them are final, and how they are drawn.
-// Each has a symbol (a <symbol> of index.html) and a name beside its colour, so that nobody needs colours.
+// The states of a task: their order, which of them are final, and how they are drawn. Each has a
+// symbol (a <symbol> of index.html) and a name beside its colour, so that nobody needs colours.
 
-export const STATES = ["waiting", "ready", "running", "succeeded", "failed", "skipped", "cancelled"];
+export const STATES = [
+  "waiting",
+  "ready",
+  "running",
+  "succeeded",
+  "failed",
+  "skipped",
+  "cancelled",
+];
 
 export const TERMINAL = new Set(["succeeded", "failed", "skipped", "cancelled"]);
 
 // In the order in which a bar of progress fills: what is done first, what has not begun last.
-export const BAR_ORDER = ["succeeded", "failed", "skipped", "cancelled", "running", "ready", "waiting"];
+export const BAR_ORDER = [
+  "succeeded",
+  "failed",
+  "skipped",
+  "cancelled",
+  "running",
+  "ready",
+  "waiting",
+];
 
 export function emptyCounts() {
   return { waiting: 0, ready: 0, running: 0, succeeded: 0, failed: 0, skipped: 0, cancelled: 0 };

@@ -1,16 +1,17 @@
-// What is known of one graph: its tasks, from pages of a snapshot and the events that follow, and what
-// is counted of them. Pure: no document, no network, no clock.
+// What is known of one graph: its tasks, from pages of a snapshot and the events that follow, and
+// what is counted of them. Pure: no document, no network, no clock.
 //
 // The snapshot is a little newer than the event id it comes with, so some events tell what is known
-// already. Applying an event twice, or an old one before a new one, ends in the same state, and each
-// end of a task and each attempt is counted once.
+// already. Applying an event twice, or an old one before a new one, ends in the same state, and
+// each end of a task and each attempt is counted once.
 
 import { Grouping } from "./grouping.js";
 import { STATES, TERMINAL, emptyCounts } from "./states.js";
 
 export const SLOWEST_MAX = 200; // kept at hand; more are found by sorting the list
 export const BARS_MAX = 200_000; // attempts for the timeline; the oldest go first
-export const STAGE_GROUPS_MAX = 200; // more than this are no help to anybody, and a long chain has a stage for each
+// More than this are no help to anybody, and a long chain has a stage for each task.
+export const STAGE_GROUPS_MAX = 200;
 export const KINDS_MAX = 500;
 export const OTHER_KIND = "(others)";
 const RATE_SECONDS = 5;
@@ -47,7 +48,8 @@ export class RunStore {
   applyEvent(event) {
     let task = this.tasks.get(event.uid);
     this.#note(event.at);
-    if (task === undefined) task = this.#add(event, event.happening === "created" ? event.at : null);
+    if (task === undefined)
+      task = this.#add(event, event.happening === "created" ? event.at : null);
     const before = task.state;
     const isNewAttempt = event.attempt > task.attempt;
     if (!TERMINAL.has(event.state)) this.#forgetEnd(task);
@@ -55,7 +57,13 @@ export class RunStore {
     if (event.worker) task.worker = event.worker;
     if (event.state === "running" && (before !== "running" || isNewAttempt)) {
       // Given to a worker: it begins now, or a little later, which is told when it has ended.
-      Object.assign(task, { beganAt: event.at, givenAt: event.at, endedAt: null, seconds: null, error: null });
+      Object.assign(task, {
+        beganAt: event.at,
+        givenAt: event.at,
+        endedAt: null,
+        seconds: null,
+        error: null,
+      });
     }
     if (event.state !== "running") this.#endAttempt(task, event, before);
     if (event.error) task.error = event.error;
@@ -80,7 +88,8 @@ export class RunStore {
     this.#move(task, data.state);
     if (isOver && data.began_at !== null && data.worker !== null) {
       const end = data.ended_at ?? data.began_at + (data.seconds ?? 0);
-      const from = data.seconds === null ? data.began_at : Math.max(data.began_at, end - data.seconds);
+      const from =
+        data.seconds === null ? data.began_at : Math.max(data.began_at, end - data.seconds);
       this.#addBar(task, from, end, data.state);
     }
     task.version += 1;
@@ -156,7 +165,8 @@ export class RunStore {
     return task;
   }
 
-  // The longest way to it from a task that waits on nothing; who created a task comes before it too.
+  // The longest way to it from a task that waits on nothing; who created a task comes before it
+  // too.
   #stageOf(task) {
     let stage = 0;
     for (const uid of task.predecessors) {
@@ -292,8 +302,8 @@ export function secondsOf(task, now) {
   return null;
 }
 
-// When the attempt that has ended began and ended. With its seconds the event says it exactly; without,
-// it may tell the beginning of an attempt before it.
+// When the attempt that has ended began and ended. With its seconds the event says it exactly;
+// without, it may tell the beginning of an attempt before it.
 function timesOf(task, event) {
   const began = event.began_at ?? null;
   const took = event.seconds ?? null;

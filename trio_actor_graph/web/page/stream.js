@@ -1,9 +1,9 @@
-// The stream of events, for as long as it is wanted: lost connections are opened again, later and later
-// but never later than RETRY_SECONDS_MAX, and go on after the last event that was seen.
+// The stream of events, for as long as it is wanted: lost connections are opened again, later and
+// later but never later than RETRY_SECONDS_MAX, and go on after the last event that was seen.
 //
-// A stream read by `fetch` rather than an EventSource: it can begin at a given event, tells a refusal from
-// a lost connection, and is read no faster than its events are used, so a slow page loses no memory; the
-// server then says that there is a gap.
+// A stream read by `fetch` rather than an EventSource: it can begin at a given event, tells a
+// refusal from a lost connection, and is read no faster than its events are used, so a slow page
+// loses no memory; the server then says that there is a gap.
 
 import { SseParser } from "./sse.js";
 
@@ -20,9 +20,9 @@ export class EventStream {
   #isWanted = true;
   #wake = null;
 
-  // `onEvents(events)` may return a promise: no more is read before it is kept.
-  // `onState(state, details)`: "connecting", "live", "lost" with the seconds until the next try, "refused"
-  // with the response's status.
+  // `onEvents(events)` may return a promise: no more is read before it is kept. `onState(state,
+  // details)`: "connecting", "live", "lost" with the seconds until the next try, "refused" with the
+  // response's status.
   constructor({ url, lastId, onEvents, onState }) {
     this.#url = url;
     this.#lastId = lastId;

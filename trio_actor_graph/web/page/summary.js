@@ -16,7 +16,12 @@ export class Summary {
     for (const state of STATES) {
       const number = el("span", { class: "tile-count" }, "0");
       const label = el("span", { class: `state state-${state}` }, icon(state), state);
-      const tile = el("button", { type: "button", class: "tile none", "aria-pressed": "false", "data-state": state }, number, label);
+      const tile = el(
+        "button",
+        { type: "button", class: "tile none", "aria-pressed": "false", "data-state": state },
+        number,
+        label,
+      );
       tile.addEventListener("click", () => onState(state));
       this.#tiles.set(state, { tile, number });
       byId("tiles").append(tile);
@@ -29,9 +34,16 @@ export class Summary {
     const total = totalOf(counts);
     const ended = endedOf(counts);
     setText(byId("percent"), percent(ended, total));
-    setText(byId("ended-of"), total === 0 ? "no tasks yet" : `${count(ended)} of ${plural(total, "task")} ended`);
+    setText(
+      byId("ended-of"),
+      total === 0 ? "no tasks yet" : `${count(ended)} of ${plural(total, "task")} ended`,
+    );
     this.#bar.draw(counts);
-    setAttribute(byId("progress"), "aria-valuenow", String(total === 0 ? 0 : Math.floor((ended / total) * 100)));
+    setAttribute(
+      byId("progress"),
+      "aria-valuenow",
+      String(total === 0 ? 0 : Math.floor((ended / total) * 100)),
+    );
     setAttribute(byId("progress"), "aria-valuetext", countsText(counts));
     for (const [state, { tile, number }] of this.#tiles) {
       setText(number, count(counts[state]));
@@ -67,9 +79,19 @@ export class Summary {
     const step = width / SPARK_SECONDS;
     endings.forEach((number, i) => {
       const high = (number / most) * (height - 2);
-      if (number > 0) drawing.fillRect(i * step, height - 1 - Math.max(1.5, high), Math.max(1, step - 0.6), Math.max(1.5, high));
+      if (number > 0)
+        drawing.fillRect(
+          i * step,
+          height - 1 - Math.max(1.5, high),
+          Math.max(1, step - 0.6),
+          Math.max(1.5, high),
+        );
     });
-    setAttribute(canvas, "aria-label", `Tasks ended in each of the last ${SPARK_SECONDS} seconds, at most ${count(most)}`);
+    setAttribute(
+      canvas,
+      "aria-label",
+      `Tasks ended in each of the last ${SPARK_SECONDS} seconds, at most ${count(most)}`,
+    );
   }
 }
 

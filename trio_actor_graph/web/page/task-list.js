@@ -1,5 +1,6 @@
-// The list of tasks: any number of them, with an element for each row one sees. It is a grid to screen
-// readers: the focus stays on it, and `aria-activedescendant` says which row the arrow keys have reached.
+// The list of tasks: any number of them, with an element for each row one sees. It is a grid to
+// screen readers: the focus stays on it, and `aria-activedescendant` says which row the arrow keys
+// have reached.
 
 import { byId, el, icon, setAttribute, setText } from "./dom.js";
 import { clock, count, plural, seconds } from "./format.js";
@@ -13,9 +14,16 @@ const COLUMNS = [
   { key: "state", title: "State", by: (task) => STATES.indexOf(task.state) },
   { key: "name", title: "Task", by: (task) => task.name },
   { key: "worker", title: "Worker", by: (task) => task.worker ?? "" },
-  { key: "began", title: "Began", by: (task) => task.beganAt ?? task.givenAt ?? Infinity, isNumber: true },
+  {
+    key: "began",
+    title: "Began",
+    by: (task) => task.beganAt ?? task.givenAt ?? Infinity,
+    isNumber: true,
+  },
   { key: "took", title: "Took", by: (task, now) => secondsOf(task, now) ?? -1, isNumber: true },
 ];
+
+const ARROWS = { none: "", ascending: " ↑", descending: " ↓" };
 
 const VIEWS = {
   all: { states: [], sort: null },
@@ -36,7 +44,6 @@ export class TaskList {
   #pool = [];
   #active = 0;
   #activeUid = null;
-  #store = null;
   #grid = byId("grid");
   #heads = new Map();
 
@@ -46,7 +53,8 @@ export class TaskList {
     this.onChange = onChange;
     this.invalidate = invalidate;
     this.#makeHead();
-    for (const button of document.querySelectorAll(".view")) button.addEventListener("click", () => this.show(button.dataset.view));
+    for (const button of document.querySelectorAll(".view"))
+      button.addEventListener("click", () => this.show(button.dataset.view));
     byId("filter").addEventListener("input", (event) => {
       this.#text = event.target.value.trim().toLowerCase();
       this.#toTop();
@@ -87,14 +95,18 @@ export class TaskList {
   }
 
   draw(store, now) {
-    this.#store = store;
     this.now = now;
     this.#rows = this.#select(store, now);
     this.#keepActive();
     const number = this.#rows.length;
     byId("rows").style.height = `${number * ROW}px`;
     setAttribute(this.#grid, "aria-rowcount", String(number + 1));
-    setText(byId("list-note"), number === store.order.length ? plural(number, "task") : `${count(number)} of ${plural(store.order.length, "task")}`);
+    setText(
+      byId("list-note"),
+      number === store.order.length
+        ? plural(number, "task")
+        : `${count(number)} of ${plural(store.order.length, "task")}`,
+    );
     this.#drawControls();
     this.#drawRows();
   }
@@ -104,33 +116,47 @@ export class TaskList {
     let rows = store.order;
     if (this.view === "path") rows = this.path.map((uid) => store.tasks.get(uid)).filter(Boolean);
     else if (group !== null) rows = group.members;
-    else if (states.size === 1 && states.has("failed")) rows = [...store.failed].reverse(); // the last first
+    else if (states.size === 1 && states.has("failed"))
+      rows = [...store.failed].reverse(); // the last first
     else if (states.size === 1 && states.has("running")) rows = [...store.running];
     const text = this.#text;
     if (states.size > 0 || text !== "") {
       const number = /^#?\d+$/.test(text) ? Number(text.replace("#", "")) : null;
-      rows = rows.filter((task) => (states.size === 0 || states.has(task.state)) && (text === "" || task.uid === number || task.name.toLowerCase().includes(text)));
+      rows = rows.filter(
+        (task) =>
+          (states.size === 0 || states.has(task.state)) &&
+          (text === "" || task.uid === number || task.name.toLowerCase().includes(text)),
+      );
     }
     if (this.#sort === null) return rows;
-    if (this.view === "slowest" && group === null && text === "" && states.size === 0) return store.slowest(now);
+    if (this.view === "slowest" && group === null && text === "" && states.size === 0)
+      return store.slowest(now);
     return sorted(rows, this.#sort, now);
   }
 
   #keepActive() {
     if (this.#rows[this.#active]?.uid === this.#activeUid) return;
-    const found = this.#activeUid === null ? -1 : this.#rows.findIndex((task) => task.uid === this.#activeUid);
+    const found =
+      this.#activeUid === null ? -1 : this.#rows.findIndex((task) => task.uid === this.#activeUid);
     this.#active = found >= 0 ? found : Math.min(this.#active, Math.max(0, this.#rows.length - 1));
     if (found < 0) this.#activeUid = null;
   }
 
   #drawControls() {
     for (const button of document.querySelectorAll(".view")) {
-      setAttribute(button, "aria-pressed", String(button.dataset.view === this.view && (this.view !== "all" || this.states.size === 0)));
+      setAttribute(
+        button,
+        "aria-pressed",
+        String(
+          button.dataset.view === this.view && (this.view !== "all" || this.states.size === 0),
+        ),
+      );
     }
     for (const { key } of COLUMNS) {
-      const way = this.#sort?.key === key ? (this.#sort.isDown ? "descending" : "ascending") : "none";
+      const way =
+        this.#sort?.key === key ? (this.#sort.isDown ? "descending" : "ascending") : "none";
       setAttribute(this.#heads.get(key).cell, "aria-sort", way);
-      setText(this.#heads.get(key).arrow, way === "none" ? "" : way === "ascending" ? " ↑" : " ↓");
+      setText(this.#heads.get(key).arrow, ARROWS[way]);
     }
     this.#drawChips();
   }
@@ -141,19 +167,37 @@ export class TaskList {
     if (chips.dataset.title === title) return;
     chips.dataset.title = title;
     chips.hidden = title === "";
-    const clear = el("button", { type: "button", class: "quiet square", "aria-label": "Show all groups", onclick: () => this.onChange({ group: null }) }, icon("close"));
-    chips.replaceChildren(...(title === "" ? [] : [el("span", { class: "chip" }, el("span", {}, title), clear)]));
+    const clear = el(
+      "button",
+      {
+        type: "button",
+        class: "quiet square",
+        "aria-label": "Show all groups",
+        onclick: () => this.onChange({ group: null }),
+      },
+      icon("close"),
+    );
+    chips.replaceChildren(
+      ...(title === "" ? [] : [el("span", { class: "chip" }, el("span", {}, title), clear)]),
+    );
   }
 
   #drawRows() {
     const first = Math.max(0, Math.floor(this.#grid.scrollTop / ROW) - SPARE);
     const number = Math.ceil(this.#grid.clientHeight / ROW) + 2 * SPARE;
     const last = Math.min(this.#rows.length, first + number);
-    while (this.#pool.length < last - first) this.#pool.push(new Row(this.#pool.length, (index) => this.#open(index)));
+    while (this.#pool.length < last - first)
+      this.#pool.push(new Row(this.#pool.length, (index) => this.#open(index)));
     while (this.#pool.length > Math.max(0, last - first)) this.#pool.pop().element.remove();
     this.#pool.forEach((row, i) => {
-      const index = first + ((i - (first % this.#pool.length) + this.#pool.length) % this.#pool.length);
-      row.draw(this.#rows[index], index, index === this.#active && this.#activeUid !== null, this.now);
+      const index =
+        first + ((i - (first % this.#pool.length) + this.#pool.length) % this.#pool.length);
+      row.draw(
+        this.#rows[index],
+        index,
+        index === this.#active && this.#activeUid !== null,
+        this.now,
+      );
       if (index === this.#active) setAttribute(this.#grid, "aria-activedescendant", row.element.id);
     });
     if (this.#rows.length === 0) setAttribute(this.#grid, "aria-activedescendant", null);
@@ -173,9 +217,17 @@ export class TaskList {
     const page = Math.max(1, Math.floor(this.#grid.clientHeight / ROW) - 2);
     const last = this.#rows.length - 1;
     const isFirstKey = this.#activeUid === null;
-    const steps = { ArrowDown: isFirstKey ? 0 : 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const steps = {
+      ArrowDown: isFirstKey ? 0 : 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -Infinity,
+      End: Infinity,
+    };
     if (event.key === "Enter" || event.key === " ") this.#open(this.#active);
-    else if (event.key in steps) this.#activate(Math.max(0, Math.min(last, this.#active + steps[event.key])));
+    else if (event.key in steps)
+      this.#activate(Math.max(0, Math.min(last, this.#active + steps[event.key])));
     else return;
     event.preventDefault();
   }
@@ -202,8 +254,17 @@ export class TaskList {
   #makeHead() {
     for (const { key, title, isNumber } of COLUMNS) {
       const arrow = el("span", { "aria-hidden": "true" });
-      const button = el("button", { type: "button", onclick: () => this.#sortBy(key) }, title, arrow);
-      const cell = el("div", { role: "columnheader", "aria-sort": "none", class: isNumber ? "number" : null }, button);
+      const button = el(
+        "button",
+        { type: "button", onclick: () => this.#sortBy(key) },
+        title,
+        arrow,
+      );
+      const cell = el(
+        "div",
+        { role: "columnheader", "aria-sort": "none", class: isNumber ? "number" : null },
+        button,
+      );
       this.#heads.set(key, { cell, arrow });
       byId("grid-head").append(cell);
     }
@@ -233,7 +294,15 @@ class Row {
     this.worker = el("span", { role: "gridcell", class: "cell-dim" });
     this.began = el("span", { role: "gridcell", class: "number cell-dim" });
     this.took = el("span", { role: "gridcell", class: "number" });
-    this.element = el("div", { class: "row", role: "row", id: `row-${number}` }, this.state, this.title, this.worker, this.began, this.took);
+    this.element = el(
+      "div",
+      { class: "row", role: "row", id: `row-${number}` },
+      this.state,
+      this.title,
+      this.worker,
+      this.began,
+      this.took,
+    );
     this.element.addEventListener("click", () => onOpen(this.#index));
     byId("rows").append(this.element);
   }

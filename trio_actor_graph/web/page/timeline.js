@@ -1,11 +1,13 @@
-// The timeline: what ran when, a lane for each slot of each worker. It follows the run, shows all of it, or
-// stays where one has moved it. Its text says how busy each worker was in the part that is shown.
+// The timeline: what ran when, a lane for each slot of each worker. It follows the run, shows all
+// of it, or stays where one has moved it. Its text says how busy each worker was in the part that
+// is shown.
 
 import { tip } from "./announce.js";
 import { byId, setAttribute, setText } from "./dom.js";
 import { percent, seconds } from "./format.js";
 import { Lanes, firstAfter } from "./lanes.js";
 import { context, palette } from "./palette.js";
+import { fitted, tickStep, tickText } from "./timeline-text.js";
 
 const GUTTER = 104; // names of workers
 const AXIS = 22;
@@ -98,19 +100,33 @@ export class Timeline {
     for (const task of store.running) {
       if (task.worker === null || task.beganAt === null) continue;
       if (!byWorker.has(task.worker)) byWorker.set(task.worker, []);
-      byWorker.get(task.worker).push({ task, worker: task.worker, from: task.beganAt, to: this.#now, state: "running", attempt: task.attempt });
+      byWorker.get(task.worker).push({
+        task,
+        worker: task.worker,
+        from: task.beganAt,
+        to: this.#now,
+        state: "running",
+        attempt: task.attempt,
+      });
     }
     const placed = new Map();
     for (const [worker, bars] of byWorker) {
       bars.sort((a, b) => a.from - b.from);
-      placed.set(worker, this.#lanes.placeRunning(worker, bars.slice(0, this.#slots.get(worker) ?? bars.length)));
+      placed.set(
+        worker,
+        this.#lanes.placeRunning(worker, bars.slice(0, this.#slots.get(worker) ?? bars.length)),
+      );
     }
     return placed;
   }
 
   // Each worker has at least the height of its name.
   #layRows(running) {
-    const names = new Set([...this.#lanes.workers.keys(), ...running.keys(), ...this.#slots.keys()]);
+    const names = new Set([
+      ...this.#lanes.workers.keys(),
+      ...running.keys(),
+      ...this.#slots.keys(),
+    ]);
     const blocks = [...names].sort().map((name) => {
       const ended = this.#lanes.workers.get(name) ?? [];
       const placed = running.get(name) ?? [];
@@ -129,7 +145,13 @@ export class Timeline {
       const top = y;
       const base = this.#rows.length;
       for (let lane = 0; lane < most; lane += 1, y += this.#laneHeight) {
-        this.#rows.push({ worker: name, y, isFirst: lane === 0, bars: ended[lane] ?? [], running: null });
+        this.#rows.push({
+          worker: name,
+          y,
+          isFirst: lane === 0,
+          bars: ended[lane] ?? [],
+          running: null,
+        });
       }
       for (const { lane, bar } of placed) this.#rows[base + lane].running = bar;
       y = Math.max(y, top + NAME_HEIGHT);
@@ -146,7 +168,9 @@ export class Timeline {
     const end = isOver ? Math.max(store.lastAt, first + 0.01) : now;
     if (this.#mode === "all") return [first - (end - first) * 0.01, end + (end - first) * 0.01];
     if (this.#mode === "follow") {
-      const span = this.#isChosen ? this.#span : Math.min(this.#span, Math.max(3, (end - first) * 1.05));
+      const span = this.#isChosen
+        ? this.#span
+        : Math.min(this.#span, Math.max(3, (end - first) * 1.05));
       return [end - span * 0.98, end + span * 0.02];
     }
     return [this.#from, this.#from + this.#span];
@@ -165,7 +189,8 @@ export class Timeline {
       drawing.fillStyle = colours.line;
       drawing.fillRect(Math.round(x), AXIS - 4, 1, height);
       drawing.fillStyle = colours.dim;
-      if (x > GUTTER + 12 && x < width - 20) drawing.fillText(tickText(tick, step), x, AXIS / 2 - 1);
+      if (x > GUTTER + 12 && x < width - 20)
+        drawing.fillText(tickText(tick, step), x, AXIS / 2 - 1);
     }
   }
 
@@ -196,7 +221,11 @@ export class Timeline {
     drawing.fillRect(0, y - 1, width, 1);
     drawing.fillStyle = colours.dim;
     drawing.textAlign = "left";
-    drawing.fillText(fitted(drawing, name, GUTTER - 20), 14, y + Math.max(NAME_HEIGHT, this.#laneHeight) / 2);
+    drawing.fillText(
+      fitted(drawing, name, GUTTER - 20),
+      14,
+      y + Math.max(NAME_HEIGHT, this.#laneHeight) / 2,
+    );
   }
 
   #drawBars(drawing, row, y, from, to, colours, tally) {
@@ -213,14 +242,16 @@ export class Timeline {
       covered = x + wide < 1 ? covered : Math.max(covered, Math.floor(x + wide));
       if (style !== bar.state) drawing.fillStyle = colours[`fill-${bar.state}`];
       style = bar.state;
-      drawing.fillRect(wide < 2 ? Math.floor(x) : x, y + 1, wide, height); // thin ones whole, not as a haze
+      // Thin ones cover whole pixels, else they are a haze.
+      drawing.fillRect(wide < 2 ? Math.floor(x) : x, y + 1, wide, height);
       if (wide < 44 || height < 12) return;
       drawing.fillStyle = BAR_TEXT;
       drawing.textAlign = "left";
       drawing.fillText(fitted(drawing, bar.task.name, wide - 10), x + 5, y + 1 + height / 2);
       style = "";
     };
-    for (let i = firstAfter(row.bars, from); i < row.bars.length && row.bars[i].from <= to; i += 1) one(row.bars[i]);
+    for (let i = firstAfter(row.bars, from); i < row.bars.length && row.bars[i].from <= to; i += 1)
+      one(row.bars[i]);
     if (row.running !== null && row.running.from <= to && row.running.to >= from) one(row.running);
   }
 
@@ -234,9 +265,16 @@ export class Timeline {
     const span = to - from;
     const modes = { follow: "follows the run", all: "whole run", fixed: "stays here" };
     setText(byId("timeline-note"), `${seconds(span)}, ${modes[this.#mode]}`);
-    for (const mode of ["follow", "all"]) setAttribute(byId(`timeline-${mode}`), "aria-pressed", String(this.#mode === mode));
-    const parts = [...busy].map(([name, { seconds: worked, lanes, attempts }]) => `${name}: ${attempts} attempts, busy ${percent(Math.min(worked, span * lanes), span * lanes)} of ${lanes} lanes`);
-    setText(byId("timeline-text"), `${seconds(span)} shown. ${parts.join(". ")}. The list of tasks has the same as text.`);
+    for (const mode of ["follow", "all"])
+      setAttribute(byId(`timeline-${mode}`), "aria-pressed", String(this.#mode === mode));
+    const parts = [...busy].map(([name, { seconds: worked, lanes, attempts }]) => {
+      const share = percent(Math.min(worked, span * lanes), span * lanes);
+      return `${name}: ${attempts} attempts, busy ${share} of ${lanes} lanes`;
+    });
+    setText(
+      byId("timeline-text"),
+      `${seconds(span)} shown. ${parts.join(". ")}. The list of tasks has the same as text.`,
+    );
   }
 
   #x(at) {
@@ -292,7 +330,8 @@ export class Timeline {
   }
 
   #listen(canvas) {
-    const share = (event) => Math.max(0, (event.offsetX - GUTTER) / (canvas.clientWidth - GUTTER - 6));
+    const share = (event) =>
+      Math.max(0, (event.offsetX - GUTTER) / (canvas.clientWidth - GUTTER - 6));
     // With Ctrl, as in maps: the wheel alone scrolls the page.
     canvas.addEventListener(
       "wheel",
@@ -329,8 +368,7 @@ export class Timeline {
     }
     const bar = this.#barAt(event.offsetX, event.offsetY);
     canvas.style.cursor = bar === null ? "" : "pointer";
-    const text = bar === null ? null : `${bar.task.name}\ntask ${bar.task.uid}, attempt ${bar.attempt}, ${bar.state}\n${seconds(bar.to - bar.from)} on ${bar.worker}`;
-    tip(text, event);
+    tip(bar === null ? null : labelOf(bar), event);
   }
 
   #barAt(x, y) {
@@ -347,28 +385,6 @@ export class Timeline {
   }
 }
 
-// 1, 2 or 5 times a power of ten up to a minute, then minutes and hours that divide well.
-function tickStep(least) {
-  for (const step of [60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400].filter(() => least > 30)) {
-    if (step >= least) return step;
-  }
-  const power = 10 ** Math.floor(Math.log10(Math.max(1e-4, least)));
-  return [1, 2, 5, 10].map((n) => n * power).find((step) => step >= least);
-}
-
-function tickText(tick, step) {
-  if (Math.abs(tick) < step / 2) return "0";
-  if (step >= 60) return `${Math.round(tick / 60)} min`;
-  return `${Number(tick.toFixed(4))} s`;
-}
-
-const widths = new Map();
-
-// The text, cut to the width: measured by its letters' mean, since measuring each costs more than drawing.
-function fitted(drawing, text, width) {
-  let letter = widths.get(drawing.font);
-  if (letter === undefined) widths.set(drawing.font, (letter = drawing.measureText("abcdefghij_nopqrst").width / 18));
-  const fits = Math.floor(width / letter);
-  if (text.length <= fits) return text;
-  return fits < 2 ? "" : `${text.slice(0, fits - 1)}…`;
+function labelOf({ task, attempt, state, from, to, worker }) {
+  return `${task.name}\ntask ${task.uid}, attempt ${attempt}, ${state}\n${seconds(to - from)} on ${worker}`;
 }

@@ -1,5 +1,5 @@
-// An opened group: each of its tasks is a square of its state's colour. Its text is the list of tasks,
-// which shows the same group at the same time.
+// An opened group: each of its tasks is a square of its state's colour. Its text is the list of
+// tasks, which shows the same group at the same time.
 
 import { tip } from "./announce.js";
 import { byId, setText } from "./dom.js";
@@ -41,7 +41,10 @@ export class Waffle {
     this.#cursor = 0;
     this.#isByKey = false;
     this.#drawn = "";
-    setText(byId("waffle-caption"), group === null ? "" : "Each square is a task; arrow keys choose one, Enter opens it.");
+    setText(
+      byId("waffle-caption"),
+      group === null ? "" : "Each square is a task; arrow keys choose one, Enter opens it.",
+    );
   }
 
   draw() {
@@ -49,12 +52,20 @@ export class Waffle {
     const body = byId("waffle-body");
     const width = body.clientWidth - 24;
     const height = body.clientHeight - 60;
-    const drawn = `${group?.version} ${width} ${height} ${palette().panel} ${this.#isByKey} ${this.#cursor}`;
+    const parts = [group?.version, width, height, palette().panel, this.#isByKey, this.#cursor];
+    const drawn = parts.join(" ");
     if (group === null || width <= 0 || drawn === this.#drawn) return;
     this.#drawn = drawn;
     const number = Math.min(group.members.length, SQUARES_MAX);
-    this.#size = Math.max(SIZES.min, Math.min(SIZES.max, Math.floor(Math.sqrt((width * height) / Math.max(1, number)))));
-    while (this.#size > SIZES.min && Math.ceil(number / Math.floor(width / this.#size)) * this.#size > height) this.#size -= 1;
+    this.#size = Math.max(
+      SIZES.min,
+      Math.min(SIZES.max, Math.floor(Math.sqrt((width * height) / Math.max(1, number)))),
+    );
+    while (
+      this.#size > SIZES.min &&
+      Math.ceil(number / Math.floor(width / this.#size)) * this.#size > height
+    )
+      this.#size -= 1;
     this.#columns = Math.max(1, Math.floor(width / this.#size));
     this.#paint(group, number, width);
   }
@@ -77,8 +88,17 @@ export class Waffle {
     }
     drawing.strokeStyle = colours.text;
     drawing.lineWidth = 2;
-    if (this.#isByKey) drawing.strokeRect((this.#cursor % this.#columns) * size + 1, Math.floor(this.#cursor / this.#columns) * size + 1, size - gap - 2, size - gap - 2);
-    byId("waffle-body").setAttribute("aria-label", `${group.title}: ${countsText(group.counts)}. Arrow keys choose a task, Enter opens it`);
+    if (this.#isByKey)
+      drawing.strokeRect(
+        (this.#cursor % this.#columns) * size + 1,
+        Math.floor(this.#cursor / this.#columns) * size + 1,
+        size - gap - 2,
+        size - gap - 2,
+      );
+    byId("waffle-body").setAttribute(
+      "aria-label",
+      `${group.title}: ${countsText(group.counts)}. Arrow keys choose a task, Enter opens it`,
+    );
   }
 
   #cross(drawing, x, y, size, colour) {
@@ -101,21 +121,30 @@ export class Waffle {
   #onKey(event, onOpen) {
     const group = this.#group;
     if (group === null) return;
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.#columns, ArrowDown: this.#columns };
+    const steps = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -this.#columns,
+      ArrowDown: this.#columns,
+    };
     const last = Math.min(group.members.length, SQUARES_MAX) - 1;
     if (event.key === "Enter") onOpen(group.members[this.#cursor].uid);
-    else if (event.key in steps) this.#cursor = Math.max(0, Math.min(last, this.#cursor + steps[event.key]));
+    else if (event.key in steps)
+      this.#cursor = Math.max(0, Math.min(last, this.#cursor + steps[event.key]));
     else if (event.key === "Home") this.#cursor = 0;
     else if (event.key === "End") this.#cursor = last;
     else return;
     event.preventDefault();
     this.#isByKey = true;
-    setText(byId("waffle-caption"), `${labelOf(group.members[this.#cursor]).replaceAll("\n", ", ")} (${count(this.#cursor + 1)} of ${count(group.members.length)})`);
+    const label = labelOf(group.members[this.#cursor]).replaceAll("\n", ", ");
+    const place = `${count(this.#cursor + 1)} of ${count(group.members.length)}`;
+    setText(byId("waffle-caption"), `${label} (${place})`);
     this.draw();
   }
 }
 
 function labelOf(task) {
   const took = task.seconds === null ? "" : `, ${seconds(task.seconds)}`;
-  return `${task.name}\ntask ${task.uid}, ${task.state}${took}${task.error ? `\n${task.error}` : ""}`;
+  const error = task.error ? `\n${task.error}` : "";
+  return `${task.name}\ntask ${task.uid}, ${task.state}${took}${error}`;
 }

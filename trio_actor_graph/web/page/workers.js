@@ -1,4 +1,5 @@
-// The workers and what each does. Read now and then: what they need of processors and memory is no event.
+// The workers and what each does. Read now and then: what they need of processors and memory is no
+// event.
 
 import { byId, el, setText } from "./dom.js";
 import { bytes, count, plural } from "./format.js";
@@ -26,7 +27,12 @@ export class Workers {
       this.#cpu.delete(id);
     }
     const slots = workers.reduce((sum, worker) => sum + worker.slots, 0);
-    setText(this.#note, workers.length === 0 ? "none has been started" : `${count(workers.length)} with ${plural(slots, "slot")}`);
+    setText(
+      this.#note,
+      workers.length === 0
+        ? "none has been started"
+        : `${count(workers.length)} with ${plural(slots, "slot")}`,
+    );
   }
 
   // Of one processor, since the last reading; null for the first.
@@ -34,7 +40,9 @@ export class Workers {
     const before = this.#cpu.get(id);
     if (used === null) return null;
     this.#cpu.set(id, { at, used });
-    return before === undefined || at - before.at < 0.2 ? null : Math.max(0, (used - before.used) / (at - before.at));
+    return before === undefined || at - before.at < 0.2
+      ? null
+      : Math.max(0, (used - before.used) / (at - before.at));
   }
 }
 
@@ -50,7 +58,15 @@ class WorkerRow {
     this.memory = el("td", { class: "number" });
     this.doing = el("td", { class: "doing" });
     const bar = el("span", { class: "bar", "aria-hidden": "true" }, this.fill);
-    this.element = el("tr", {}, el("td", { class: "worker-name" }, this.name, this.pid), el("td", {}, el("span", { class: "busy" }, bar, this.busy)), this.cpu, this.memory, this.doing);
+    this.element = el(
+      "tr",
+      {},
+      el("td", { class: "worker-name" }, this.name, this.pid),
+      el("td", {}, el("span", { class: "busy" }, bar, this.busy)),
+      this.cpu,
+      this.memory,
+      this.doing,
+    );
     byId("workers").append(this.element);
   }
 
@@ -69,16 +85,27 @@ class WorkerRow {
   #drawDoing(worker) {
     const named = worker.running.slice(0, NAMED_MAX);
     const more = worker.held - named.length;
-    const doing = JSON.stringify([worker.is_ready, more, named.map(({ graph_uid: graph, task_uid: task, is_awaiting: awaits }) => [graph, task, awaits])]);
+    const doing = JSON.stringify([
+      worker.is_ready,
+      more,
+      named.map(({ graph_uid: graph, task_uid: task, is_awaiting: awaits }) => [
+        graph,
+        task,
+        awaits,
+      ]),
+    ]);
     if (doing === this.#doing) return;
     this.#doing = doing;
-    const parts = named.flatMap(({ graph_uid: graph, task_uid: task, name, is_awaiting: awaits }, i) => [
-      i > 0 ? ", " : "",
-      el("a", { href: taskAddress(graph, task) }, name),
-      awaits ? " (awaits)" : "",
-    ]);
+    const parts = named.flatMap(
+      ({ graph_uid: graph, task_uid: task, name, is_awaiting: awaits }, i) => [
+        i > 0 ? ", " : "",
+        el("a", { href: taskAddress(graph, task) }, name),
+        awaits ? " (awaits)" : "",
+      ],
+    );
     if (more > 0) parts.push(named.length > 0 ? ` and ${count(more)} more` : count(more));
-    if (parts.length === 0) parts.push(el("span", { class: "cell-dim" }, worker.is_ready ? "idle" : "starting"));
+    if (parts.length === 0)
+      parts.push(el("span", { class: "cell-dim" }, worker.is_ready ? "idle" : "starting"));
     this.doing.replaceChildren(...parts);
   }
 }
