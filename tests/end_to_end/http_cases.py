@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -112,6 +112,15 @@ class Serving:
         assert answer.status_code == 201, answer.text
         return answer.json()["graph"]["uid"], [task["uid"] for task in answer.json()["tasks"]]
 
+    async def wait_running(self) -> dict[str, Any]:
+        """Wait until some worker runs something; returns that worker."""
+        with trio.fail_after(20):
+            while True:
+                for worker in (await self.get("/v1/workers"))["workers"]:
+                    if worker["is_ready"] and worker["running"]:
+                        return dict(worker)
+                await trio.sleep(0.02)
+
     async def get(self, path: str, **parameters: Any) -> Any:
         answer = await self.http.get(path, params=parameters)
         assert answer.status_code == 200, answer.text
@@ -127,10 +136,12 @@ async def serving(
     loops: Iterable[WorkerLoop] = HERE, *, port: int | None = 0, **options: Any
 ) -> AsyncIterator[Serving]:
     limits = HttpLimits(**options.pop("limits", {}))
-    async with open_coordinator(loops, functions=FUNCTIONS) as coordinator:
-        async with coordinator.serve_http(port=port, limits=limits, **options) as server:
-            async with client_of(server) as http:
-                yield Serving(coordinator, server, http)
+    async with (
+        open_coordinator(loops, functions=FUNCTIONS) as coordinator,
+        coordinator.serve_http(port=port, limits=limits, **options) as server,
+        client_of(server) as http,
+    ):
+        yield Serving(coordinator, server, http)
 
 
 def client_of(server: HttpServer, **options: Any) -> httpx.AsyncClient:
@@ -152,3 +163,10 @@ def is_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]
     assert problem["status"] == status
     assert problem["title"]
     return problem
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something is so that nobody tells of."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.01)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import trio
-from http_cases import Serving, client_of, is_problem, serving
+from http_cases import Serving, client_of, is_problem, serving, until
 
 from trio_actor_graph import WorkerLoop
 
@@ -71,15 +71,17 @@ async def stream(
     s: Serving, path: str = "/v1/events", *, last: str | None = None, **parameters: Any
 ) -> AsyncIterator[Stream]:
     headers = {} if last is None else {"Last-Event-ID": last}
-    async with client_of(s.server) as http:
-        async with http.stream("GET", path, params=parameters, headers=headers) as response:
-            assert response.status_code == 200
-            assert response.headers["content-type"] == "text/event-stream"
-            events = Stream(response)
-            try:
-                yield events
-            finally:
-                await events.close()
+    async with (
+        client_of(s.server) as http,
+        http.stream("GET", path, params=parameters, headers=headers) as response,
+    ):
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/event-stream"
+        events = Stream(response)
+        try:
+            yield events
+        finally:
+            await events.close()
 
 
 async def test_a_run_is_told_in_order() -> None:
@@ -187,9 +189,7 @@ async def test_nothing_is_gathered_when_nobody_has_read_for_a_while() -> None:
         async with stream(s) as events:
             await s.create()
             first = await events.next()
-        with trio.fail_after(20):
-            while s.server.ring.is_awake:
-                await trio.sleep(0.05)
+        await until(lambda: not s.server.ring.is_awake)
         await s.create()
         async with stream(s, last=first.id) as events:
             gap = await events.next()
@@ -200,9 +200,7 @@ async def test_streams_have_a_bound() -> None:
     async with serving(limits={"subscribers": 1}) as s:
         async with stream(s) as _:
             is_problem(await s.http.get("/v1/events"), 429, "too-many-subscribers")
-        with trio.fail_after(10):
-            while s.server.ring.readers:
-                await trio.sleep(0.01)
+        await until(lambda: not s.server.ring.readers)
         async with stream(s) as _:
             pass
 

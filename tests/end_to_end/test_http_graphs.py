@@ -84,9 +84,7 @@ async def test_a_cancelled_graph_takes_no_more_tasks() -> None:
 async def test_a_deleted_graph_is_gone_and_what_ran_in_it_is_stopped() -> None:
     async with serving([WorkerLoop("default")]) as s:
         graph, _ = await s.create({"function": "spin"})
-        with trio.fail_after(20):
-            while not (await s.get("/v1/workers"))["workers"][0]["running"]:
-                await trio.sleep(0.02)
+        await s.wait_running()
         answer = await s.http.delete(f"/v1/graphs/{graph}")
         assert (answer.status_code, answer.content) == (204, b"")
         is_problem(await s.http.get(f"/v1/graphs/{graph}"), 404, "unknown-graph")
@@ -183,12 +181,7 @@ async def test_a_key_is_printable_and_short(key: str) -> None:
 async def test_workers_task_types_health_and_metrics() -> None:
     async with serving([WorkerLoop("default"), WorkerLoop("more", functions=["spin"])]) as s:
         graph, (task,) = await s.create({"function": "spin"})
-        with trio.fail_after(20):
-            while not (workers := (await s.get("/v1/workers"))["workers"]) or not (
-                workers[0]["is_ready"] and workers[0]["running"]
-            ):
-                await trio.sleep(0.02)
-        (worker,) = workers
+        worker = await s.wait_running()
         assert worker["name"] == "more/0"
         assert worker["pid"] > 0
         assert worker["memory_bytes"] > 1_000_000

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from http_cases import FUNCTIONS, client_of, serving
+from http_cases import FUNCTIONS, client_of, serving, until
 
-from trio_actor_graph import WorkerLoop, open_coordinator
+from trio_actor_graph import open_coordinator
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 
@@ -92,10 +92,9 @@ async def test_open_streams_and_long_polls_end_with_the_server() -> None:
                 graph, task = created.json()["graph"]["uid"], created.json()["tasks"][0]["uid"]
 
                 async def read_events() -> None:
-                    async with client_of(server) as mine:
-                        async with mine.stream("GET", "/v1/events") as response:
-                            nursery.start_soon(wait_for_result)
-                            ended["events"] = b"".join([b async for b in response.aiter_raw()])
+                    async with client_of(server) as mine, mine.stream("GET", "/v1/events") as got:
+                        nursery.start_soon(wait_for_result)
+                        ended["events"] = b"".join([part async for part in got.aiter_raw()])
 
                 async def wait_for_result() -> None:
                     path = f"/v1/graphs/{graph}/tasks/{task}/result"
@@ -103,15 +102,11 @@ async def test_open_streams_and_long_polls_end_with_the_server() -> None:
                         ended["result"] = await mine.get(path, params={"wait": 60})
 
                 nursery.start_soon(read_events)
-                with trio.fail_after(20):
-                    while len(server.connections) < 3:
-                        await trio.sleep(0.01)
-                    await trio.testing.wait_all_tasks_blocked(0.2)
+                await until(lambda: len(server.connections) == 3)
+                await trio.testing.wait_all_tasks_blocked(0.2)
                 began = time.monotonic()
             assert time.monotonic() - began < 3
-            with trio.fail_after(5):
-                while len(ended) < 2:
-                    await trio.sleep(0.01)
+            await until(lambda: len(ended) == 2)
             nursery.cancel_scope.cancel()
         await http.aclose()
         assert ended["result"].status_code == 202
@@ -129,9 +124,7 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_server() -> None:
         stuck.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
         head = f"GET /v1/events HTTP/1.1\r\nHost: {host}:{port}\r\n"
         await stuck.send_all(f"{head}Authorization: Bearer {s.server.token}\r\n\r\n".encode())
-        with trio.fail_after(20):
-            while not s.server.ring.readers:
-                await trio.sleep(0.01)
+        await until(lambda: s.server.ring.readers == 1)
         name = "n" * 190
         await s.create(*[{"function": "add", "args": [n], "name": name} for n in range(9000)])
         await s.http.aclose()
@@ -142,23 +135,19 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_server() -> None:
 
 async def test_the_bodys_error_comes_out_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with open_coordinator([WorkerLoop("default", processes=0)]) as coordinator:
-            async with coordinator.serve_http():
-                raise ZeroDivisionError
+        async with serving():
+            raise ZeroDivisionError
     with trio.move_on_after(0.3) as scope:
-        async with open_coordinator([WorkerLoop("default", processes=0)]) as coordinator:
-            async with coordinator.serve_http(port=0) as server, client_of(server) as http:
-                await http.get("/v1/health")
-                await trio.sleep_forever()
+        async with serving() as s:
+            await s.http.get("/v1/health")
+            await trio.sleep_forever()
     assert scope.cancelled_caught
 
 
 async def test_several_servers_of_one_coordinator() -> None:
-    async with open_coordinator([WorkerLoop("default", processes=0)]) as coordinator:
-        async with coordinator.serve_http() as one, coordinator.serve_http(port=0) as two:
-            for server in (one, two):
-                async with client_of(server) as http:
-                    assert (await http.get("/v1/health")).status_code == 200
+    async with serving() as s, s.coordinator.serve_http() as other, client_of(other) as http:
+        for client in (s.http, http):
+            assert (await client.get("/v1/health")).status_code == 200
 
 
 def test_a_program_that_serves_nothing_does_not_import_the_server(
@@ -166,7 +155,7 @@ def test_a_program_that_serves_nothing_does_not_import_the_server(
 ) -> None:
     program = """
         import sys, trio
-        from trio_actor_graph import WorkerLoop, open_coordinator
+        from trio_actor_graph import open_coordinator
         async def main():
             async with open_coordinator([WorkerLoop("default")]):
                 print([n for n in ("hypercorn", "starlette", "anyio", "httpx") if n in sys.modules])

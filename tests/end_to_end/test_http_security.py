@@ -257,7 +257,7 @@ async def test_a_dead_servers_socket_is_taken_over_but_not_a_live_ones(tmp_path:
             async with serving(port=None, socket_path=path):
                 pass
         os.link(path, tmp_path / "left")
-    os.rename(tmp_path / "left", path)  # as a killed server leaves it
+    (tmp_path / "left").rename(path)  # as a killed server leaves it
     async with serving(port=None, socket_path=path) as s:
         assert (await s.http.get("/v1/health")).status_code == 200
     path.write_text("precious")

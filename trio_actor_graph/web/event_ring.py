@@ -23,6 +23,7 @@ import trio
 
 from trio_actor_graph.clock import unix_seconds
 from trio_actor_graph.graph.records import Move, TaskRecord, WorkerRecord
+from trio_actor_graph.logs import LogLine
 from trio_actor_graph.observers import GraphHappening, Observer, WorkerHappening
 from trio_actor_graph.web.limits import HttpLimits
 from trio_actor_graph.web.types import (
@@ -30,10 +31,11 @@ from trio_actor_graph.web.types import (
     Event,
     GapEvent,
     GraphEvent,
+    LogEvent,
     TaskEvent,
     WorkerEvent,
 )
-from trio_actor_graph.web.views import first_line, pid_of
+from trio_actor_graph.web.views import first_line, log_entry, pid_of
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
@@ -199,6 +201,10 @@ class EventRing(Observer):
             pid=pid_of(self._coordinator, worker.worker_id),
         )
         self._add("worker", None, event)
+        self._tell()
+
+    def on_log(self, line: LogLine) -> None:
+        self._add("log", line.graph_uid, LogEvent(log_entry(line)))
         self._tell()
 
     def _add(self, kind: EventKind, graph_uid: int | None, event: Event) -> None:

@@ -7,7 +7,6 @@ their results belong to the app, and go when it lets them go.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -15,6 +14,7 @@ import trio
 from trio_actor_graph.errors import GraphError, GraphStalled
 from trio_actor_graph.graph.records import GraphRecord
 from trio_actor_graph.graph.states import GraphState
+from trio_actor_graph.logs import LogStore
 from trio_actor_graph.observers import GraphHappening, Observer
 from trio_actor_graph.web.limits import HttpLimits
 from trio_actor_graph.web.problems import ProblemRaised
@@ -29,11 +29,19 @@ class SeenGraph:
     """A graph as HTTP sees it.
 
     Attributes:
+        log_store: what its tasks have logged.
         live: its handle; None if it has been closed.
     """
 
-    def __init__(self, record: GraphRecord, live: TaskGraph | None, view: Graph | None = None):
+    def __init__(
+        self,
+        record: GraphRecord,
+        log_store: LogStore,
+        live: TaskGraph | None,
+        view: Graph | None = None,
+    ):
         self.record = record
+        self.log_store = log_store
         self.live = live
         self._view = view
 
@@ -71,7 +79,9 @@ class Graphs(Observer):
 
     def all(self) -> list[SeenGraph]:
         """All of them, oldest first."""
-        live = (SeenGraph(graph.record, graph) for graph in self._coordinator.graphs)
+        live = (
+            SeenGraph(graph.record, graph.log_store, graph) for graph in self._coordinator.graphs
+        )
         seen = {each.record.uid: each for each in (*self._closed.values(), *live)}
         return [seen[uid] for uid in sorted(seen)]
 
@@ -83,7 +93,7 @@ class Graphs(Observer):
         """
         graph = self._coordinator.graph(uid)
         if graph is not None:
-            return SeenGraph(graph.record, graph)
+            return SeenGraph(graph.record, graph.log_store, graph)
         if uid in self._closed:
             return self._closed[uid]
         raise ProblemRaised("unknown-graph", f"there is no graph {uid}")
@@ -170,11 +180,18 @@ class Graphs(Observer):
     def on_graph(self, graph: TaskGraph, happening: GraphHappening) -> None:
         if happening != "closed" or graph.uid in self._remote:
             return
-        self._closed[graph.uid] = SeenGraph(graph.record, None, _view(graph, False, "closed"))
-        sizes = deque(len(seen.record.tasks) for seen in self._closed.values())
-        while len(sizes) > self._limits.closed_graphs or sum(sizes) > self._limits.closed_tasks:
-            sizes.popleft()
+        view = _view(graph, False, "closed")
+        self._closed[graph.uid] = SeenGraph(graph.record, graph.log_store, None, view)
+        while self._has_too_many_closed():
             del self._closed[next(iter(self._closed))]
+
+    def _has_too_many_closed(self) -> bool:
+        limits, closed = self._limits, self._closed.values()
+        return (
+            len(closed) > limits.closed_graphs
+            or sum(len(seen.record.tasks) for seen in closed) > limits.closed_tasks
+            or sum(len(seen.log_store) for seen in closed) > limits.closed_log_lines
+        )
 
 
 def _view(graph: TaskGraph, is_remote: bool, state: GraphState | None = None) -> Graph:
@@ -188,4 +205,5 @@ def _view(graph: TaskGraph, is_remote: bool, state: GraphState | None = None) ->
         created_at=graph.opened_at,
         ended_at=graph.ended_at,
         story=graph.stall_story,
+        log_lines_dropped=graph.logs_dropped,
     )

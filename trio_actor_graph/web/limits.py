@@ -78,6 +78,9 @@ CLOSED_GRAPHS_MAX: Final = 50
 CLOSED_TASKS_MAX: Final = 100_000
 """How many tasks they may have in all: some 100 MB."""
 
+CLOSED_LOG_LINES_MAX: Final = 100_000
+"""How many log lines they may have in all: about 60 MB."""
+
 
 class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds of one server; see the constants of this module for what each is and why."""
@@ -102,6 +105,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     remote_graphs: int = REMOTE_GRAPHS_MAX
     closed_graphs: int = CLOSED_GRAPHS_MAX
     closed_tasks: int = CLOSED_TASKS_MAX
+    closed_log_lines: int = CLOSED_LOG_LINES_MAX
 
     def __post_init__(self) -> None:
         for name, value in msgspec.structs.asdict(self).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -73,3 +73,51 @@ class EventsQuery(Strict, frozen=True):
         tuple[str, ...],
         msgspec.Meta(description="Only these of task, graph, worker, log; repeatable."),
     ] = ()
+
+
+class LogsQuery(Strict, frozen=True):
+    """Which log lines to list."""
+
+    level: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=40, description="Only lines of at least this level, by name or number."
+        ),
+    ] = "0"
+    after: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0, lt=2**53, description="Only lines with larger numbers, if there is no cursor."
+        ),
+    ] = 0
+    cursor: Cursor | None = None
+    limit: Limit = PAGE_DEFAULT
+
+
+class TaskLogsQuery(LogsQuery, frozen=True):
+    """Which log lines of a task, or of others that have to do with it, to list."""
+
+    scope: Annotated[
+        Literal["task", "ancestors", "descendants"],
+        msgspec.Meta(
+            description="task: its own. ancestors: also those of its predecessors and creators, "
+            "and theirs. descendants: also those of the tasks in which it has a part."
+        ),
+    ] = "task"
+    attempt: (
+        Annotated[int, msgspec.Meta(ge=1, lt=2**31, description="Only of this attempt.")] | None
+    ) = None
+
+
+class PictureQuery(Strict, frozen=True):
+    """How to draw."""
+
+    nodes_max: Annotated[
+        int,
+        msgspec.Meta(
+            ge=10, le=2_000, description="Above so many nodes like ones are folded together."
+        ),
+    ] = 200
+    direction: Annotated[Literal["right", "down"], msgspec.Meta(description="Where work goes.")] = (
+        "right"
+    )

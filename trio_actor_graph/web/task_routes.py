@@ -72,26 +72,26 @@ async def push_tasks(asked: Asked) -> Answer:
 
 async def read_task(asked: Asked) -> Answer:
     """All there is to know of a task, but its result and its logs."""
-    return json_answer(task_info(_task(asked)))
+    return json_answer(task_info(task_asked_for(asked)))
 
 
 async def explain_task(asked: Asked) -> Answer:
     """Why a task is in the state it is in."""
-    task = _task(asked)
+    task = task_asked_for(asked)
     return json_answer(Explanation(task.uid, task.state, explain(task)))
 
 
 async def cancel_task(asked: Asked) -> Answer:
     """End a task that has not ended."""
     how: Cancellation = asked.body
-    task = _task(asked)
+    task = task_asked_for(asked)
     asked.serving.graphs.get_live(task.graph.uid).cancel_task(task, successors=how.successors)
     return json_answer(task_info(task))
 
 
 async def retry_task(asked: Asked) -> Answer:
     """Have a task that failed or was cancelled run again, and what was skipped because of it."""
-    task = _task(asked)
+    task = task_asked_for(asked)
     graph = asked.serving.graphs.get_live(task.graph.uid)
     try:
         graph.retry_task(task)
@@ -105,7 +105,7 @@ async def retry_task(asked: Asked) -> Answer:
 async def add_predecessor(asked: Asked) -> Answer:
     """Have a waiting task wait for a condition as well."""
     new: NewPredecessor = asked.body
-    task = _task(asked)
+    task = task_asked_for(asked)
     server = asked.serving
     server.graphs.get_open(task.graph.uid)
     wrong = list(check_condition(new.waits_on, "$.waits_on"))
@@ -129,10 +129,15 @@ async def read_result(asked: Asked) -> Answer:
     query: ResultQuery = asked.query
     server = asked.serving
     seen = server.graphs.get(asked.path["graph"])
-    return await answer_result(server, seen, _task(asked), query.wait)
+    return await answer_result(server, seen, task_asked_for(asked), query.wait)
 
 
-def _task(asked: Asked) -> TaskRecord:
+def task_asked_for(asked: Asked) -> TaskRecord:
+    """The task that the path names.
+
+    Raises:
+        ProblemRaised: there is none.
+    """
     seen = asked.serving.graphs.get(asked.path["graph"])
     task = seen.record.tasks.get(asked.path["task"])
     if task is None:

@@ -276,6 +276,8 @@ class LogEntry(msgspec.Struct, frozen=True):
     Attributes:
         number: grows with each line; the cursor.
         exception: the traceback logged with it.
+        pathname, line_number: the code that logged it.
+        extra: what was logged beside the text, as text.
     """
 
     number: int
@@ -285,11 +287,14 @@ class LogEntry(msgspec.Struct, frozen=True):
     logger: str
     text: str
     exception: str | None
-    graph_uid: int
-    task_uid: int
+    graph_uid: int | None
+    task_uid: int | None
     task_name: str
     attempt: int
     worker: str
+    pathname: str
+    line_number: int
+    extra: dict[str, str]
 
 
 class LogPage(msgspec.Struct, frozen=True):
@@ -372,14 +377,18 @@ class CriticalStep(msgspec.Struct, frozen=True):
     """One task of the critical path.
 
     Attributes:
-        waited_seconds: from when it could have begun until it did.
-        seconds: how long it ran.
+        because: what it could not begin before: its creation, or the end of the step before.
+        waited_seconds: from when it could have begun until its last attempt did.
+        seconds: how long that ran; for one that created the next, until it did so.
     """
 
     uid: int
     name: str
+    worker: str
+    because: Literal["created by the app", "created by a task", "predecessor", "returned"]
     waited_seconds: float
     seconds: float
+    attempts: int
 
 
 class CriticalPath(msgspec.Struct, frozen=True):

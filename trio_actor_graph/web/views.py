@@ -23,10 +23,12 @@ from trio_actor_graph.graph.failures import (
 from trio_actor_graph.graph.reading import condition_of
 from trio_actor_graph.graph.records import AttemptRecord, TaskRecord, WorkerRecord
 from trio_actor_graph.graph.stories import explain
+from trio_actor_graph.logs import LogLine
 from trio_actor_graph.outcome import failure_error
 from trio_actor_graph.web.types import (
     PAGE_MAX,
     AttemptInfo,
+    LogEntry,
     RunningAttempt,
     TaskInfo,
     TasksCondition,
@@ -170,6 +172,27 @@ def worker_view(
         cpu_seconds=cpu_seconds,
         memory_bytes=memory_bytes,
         running=tuple(map(_running, held)),
+    )
+
+
+def log_entry(line: LogLine) -> LogEntry:
+    """A line of a log."""
+    return LogEntry(
+        number=line.number,
+        created_at=line.created,
+        level=line.level,
+        level_name=line.level_name,
+        logger=line.logger,
+        text=line.text,
+        exception=line.exception,
+        graph_uid=line.graph_uid,
+        task_uid=line.task_uid,
+        task_name=line.task_name,
+        attempt=line.attempt,
+        worker=line.worker,
+        pathname=line.pathname,
+        line_number=line.line_number,
+        extra=line.extra,
     )
 
 
