@@ -7,6 +7,7 @@ thread; `trio.from_thread` brings it back for a look at the coordinator.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,7 +41,8 @@ async def add(*numbers: object) -> int:
 
 
 def fail(text: str) -> None:
-    print("about to fail")
+    logging.getLogger("page").warning("about to fail")
+    print("<i>printed</i>")
     raise ValueError(text)
 
 
@@ -58,7 +60,7 @@ async def open_workers() -> AsyncIterator[Coordinator]:
     """A coordinator with two workers."""
     chromium_path()  # without a browser there is nothing to test
     loops = [WorkerLoop("default", concurrency=4), WorkerLoop("other", functions=[fail, fail_once])]
-    async with open_coordinator(loops) as coordinator:
+    async with open_coordinator(loops, capture_output=True) as coordinator:
         yield coordinator
 
 

@@ -70,6 +70,12 @@ async def test_a_run_is_watched_to_its_end(tmp_path: Path):
                 "sum, 1 task: 1 succeeded. Open",
             ]
             assert page.locator("#timeline-text").text_content().count("attempts, busy") >= 1
+            page.get_by_role("button", name="Critical path").click()
+            wait_text(page, "#list-note", "3 of 202 tasks")
+            for name, what in [("Trace file", "traceEvents"), ("Picture", "<svg")]:
+                address = page.get_by_role("link", name=name).get_attribute("href")
+                body = page.evaluate("async (url) => (await fetch(url)).text()", address)
+                assert what in body
 
         await visit(server, look)
 
@@ -110,8 +116,11 @@ async def test_a_failure_is_found_and_read():
             page.locator("#rows").get_by_text(EVIL_NAME).click()
             wait_text(page, "#detail .traceback", "ValueError: <b>on purpose</b>")
             assert page.locator(".attempts tbody tr").count() == 2
+            wait_text(page, "#detail h3:has(+ .log)", "Log, 4 lines")  # of both attempts
+            said = page.locator(".log .text-cell").all_text_contents()
+            assert said == ["about to fail", "<i>printed</i>"] * 2
             assert page.title() == f"✕ {EVIL_NAME}"
-            assert page.locator("img, b").count() == 0
+            assert page.locator("img, b, i:not(.bar i)").count() == 0
             assert page.url.endswith(f"/tasks/{failed.uid}")
             page.get_by_role("link", name="after it").last.click()
             wait_text(page, "#detail .state", "skipped")

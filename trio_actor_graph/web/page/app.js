@@ -5,8 +5,7 @@ import { ApiError, post, read, readPages } from "./api.js";
 import { confirmed } from "./confirm.js";
 import { Detail } from "./detail.js";
 import { byId } from "./dom.js";
-import { isServed } from "./features.js";
-import { count, plural } from "./format.js";
+import { count, plural, seconds } from "./format.js";
 import { Frames } from "./frames.js";
 import { GraphView } from "./graph-view.js";
 import { Head } from "./head.js";
@@ -25,6 +24,7 @@ const TICK_MS = 250;
 const POLL_MS = 1_000; // for the list of graphs and the workers, which are no events
 const POLL_MS_MANY = 5_000; // the list is then long
 const GRAPHS_FEW = 100;
+const WAIT_SHOWN_SECONDS = 0.001; // on the critical path; less is no waiting
 
 class App {
   session = null;
@@ -155,9 +155,10 @@ class App {
       wake: this.wake,
     });
     this.session.open();
-    this.list.path = [];
+    this.list.path = new Map();
     this.#pathVersion = -1;
-    this.#showExtras(uid);
+    byId("trace-link").href = `/v1/graphs/${uid}/trace`;
+    byId("picture-link").href = `/v1/graphs/${uid}/picture.svg`;
     this.head.draw(this.graphs, this.session?.graphUid ?? null);
     this.redraw();
   }
@@ -246,24 +247,6 @@ class App {
     this.#clockOffset = Math.max(at - Date.now() / 1000, this.#clockOffset ?? -Infinity);
   }
 
-  // What not every server has: shown when it is there.
-  async #showExtras(uid) {
-    const link = async (id, path) => {
-      if (!(await isServed(`/v1/graphs/{}/${path}`))) return;
-      byId(id).href = `/v1/graphs/${uid}/${path}`;
-      byId(id).hidden = false;
-    };
-    try {
-      await link("trace-link", "trace");
-      await link("picture-link", "picture.svg");
-      document.querySelector("[data-view=path]").hidden = !(await isServed(
-        "/v1/graphs/{}/critical-path",
-      ));
-    } catch (error) {
-      this.onRefused(error);
-    }
-  }
-
   // The critical path is found by the server; it is asked again while it is looked at and things
   // change.
   async #readPath() {
@@ -272,7 +255,7 @@ class App {
     this.#pathVersion = store.version;
     try {
       const { steps } = await read(`/v1/graphs/${graphUid}/critical-path`);
-      this.list.path = steps.map((step) => step.uid);
+      this.list.path = new Map(steps.map((step) => [step.uid, waitText(step)]));
       this.views.list.invalidate();
     } catch (error) {
       if (!this.onRefused(error)) toast(error.message);
@@ -379,6 +362,10 @@ class App {
 // The newest that still runs, else the newest.
 function newest(graphs) {
   return graphs.findLast((graph) => graph.state === "running") ?? graphs.at(-1) ?? null;
+}
+
+function waitText({ waited_seconds: waited }) {
+  return waited < WAIT_SHOWN_SECONDS ? "" : `waited ${seconds(waited)}`;
 }
 
 const app = new App();

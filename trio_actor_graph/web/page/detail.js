@@ -8,7 +8,6 @@ import { conditionElement } from "./condition.js";
 import { confirmed } from "./confirm.js";
 import { attemptParts, factsOf, logElement, tracebackParts } from "./detail-parts.js";
 import { byId, el, icon, setStateMark, setText, stateMark } from "./dom.js";
-import { isServed } from "./features.js";
 import { count, plural } from "./format.js";
 import { taskAddress } from "./router.js";
 import { TERMINAL } from "./states.js";
@@ -27,6 +26,8 @@ export class Detail {
   #sections = new Map();
   #logCursor = null;
   #lastLog = 0;
+  #isReadingLogs = false;
+  #hasMoreLogs = false;
   #task = null;
 
   // `taskOf(uid)` is what the store knows of a task; `onClose()` when it is closed here.
@@ -79,9 +80,9 @@ export class Detail {
 
   // A line that was logged just now.
   addLog(line) {
-    if (line.task_uid !== this.uid || line.graph_uid !== this.#graphUid || this.#logCursor === null)
-      return;
-    this.#appendLogs([line]);
+    if (line.task_uid !== this.uid || line.graph_uid !== this.#graphUid) return;
+    if (this.#isReadingLogs || this.#logCursor === null) this.#hasMoreLogs = true;
+    else this.#appendLogs([line]);
   }
 
   get #path() {
@@ -159,15 +160,23 @@ export class Detail {
     }
   }
 
+  // Page by page to the end. Lines that are told of meanwhile come after those still to be read, so
+  // they are left out, and it is read on once more.
   async #readLogs(uid) {
-    if (!(await isServed("/v1/graphs/{}/tasks/{}/logs"))) return;
-    for (let isEnd = false; !isEnd && this.uid === uid;) {
-      const more = this.#logCursor === null ? "" : `&cursor=${encodeURIComponent(this.#logCursor)}`;
-      const page = await read(`${this.#path}/logs?limit=${LOG_PAGE}${more}`);
-      if (this.uid !== uid) return;
-      this.#logCursor = page.next_cursor;
-      this.#appendLogs(page.lines);
-      isEnd = page.is_end;
+    this.#isReadingLogs = true;
+    try {
+      do {
+        this.#hasMoreLogs = false;
+        const more =
+          this.#logCursor === null ? "" : `&cursor=${encodeURIComponent(this.#logCursor)}`;
+        const page = await read(`${this.#path}/logs?limit=${LOG_PAGE}${more}`);
+        if (this.uid !== uid) return;
+        this.#logCursor = page.next_cursor;
+        this.#appendLogs(page.lines);
+        if (!page.is_end) this.#hasMoreLogs = true;
+      } while (this.#hasMoreLogs);
+    } finally {
+      this.#isReadingLogs = false;
     }
   }
 
@@ -302,8 +311,8 @@ export class Detail {
       yes: "Cancel task",
       choice: "Cancel all that wait on it, too",
     });
-    if (answer !== null)
-      await this.#act("cancel", { successors: answer.checked }, `“${name}” is being cancelled.`);
+    if (answer === null) return;
+    await this.#act("cancel", { successors: answer.checked }, `“${name}” is being cancelled.`);
   }
 
   async #retry() {

@@ -180,10 +180,11 @@ function backPath(from, to, nodeWidth, layerGap) {
   const reach = layerGap * 0.8;
   const right = from.x + nodeWidth;
   const below = Math.max(from.y, to.y) + from.height / 2 + 14;
+  const [start, end, low] = [round(from.y), round(to.y), round(below)];
   return (
-    `M${right} ${round(from.y)}C${right + reach} ${round(from.y)} ${right + reach} ${round(below)} ` +
-    `${round(right - nodeWidth / 4)} ${round(below)}H${round(to.x + nodeWidth / 4)}` +
-    `C${to.x - reach} ${round(below)} ${to.x - reach} ${round(to.y)} ${to.x} ${round(to.y)}`
+    `M${right} ${start}C${right + reach} ${start} ${right + reach} ${low} ` +
+    `${round(right - nodeWidth / 4)} ${low}H${round(to.x + nodeWidth / 4)}` +
+    `C${to.x - reach} ${low} ${to.x - reach} ${end} ${to.x} ${end}`
   );
 }
 

@@ -37,7 +37,7 @@ export class TaskList {
   view = "all";
   states = new Set();
   group = null;
-  path = []; // uids of the critical path, for the view of that name
+  path = new Map(); // the critical path, for the view of that name: uid -> a remark
   #text = "";
   #sort = null;
   #rows = [];
@@ -114,7 +114,8 @@ export class TaskList {
   #select(store, now) {
     const { states, group } = this;
     let rows = store.order;
-    if (this.view === "path") rows = this.path.map((uid) => store.tasks.get(uid)).filter(Boolean);
+    if (this.view === "path")
+      rows = [...this.path.keys()].map((uid) => store.tasks.get(uid)).filter(Boolean);
     else if (group !== null) rows = group.members;
     else if (states.size === 1 && states.has("failed"))
       rows = [...store.failed].reverse(); // the last first
@@ -192,12 +193,10 @@ export class TaskList {
     this.#pool.forEach((row, i) => {
       const index =
         first + ((i - (first % this.#pool.length) + this.#pool.length) % this.#pool.length);
-      row.draw(
-        this.#rows[index],
-        index,
-        index === this.#active && this.#activeUid !== null,
-        this.now,
-      );
+      const task = this.#rows[index];
+      const remark = (this.view === "path" && this.path.get(task.uid)) || null;
+      const isActive = index === this.#active && this.#activeUid !== null;
+      row.draw(task, remark, index, isActive, this.now);
       if (index === this.#active) setAttribute(this.#grid, "aria-activedescendant", row.element.id);
     });
     if (this.#rows.length === 0) setAttribute(this.#grid, "aria-activedescendant", null);
@@ -289,8 +288,8 @@ class Row {
     this.stateText = document.createTextNode("");
     this.state = el("span", { role: "gridcell", class: "state" }, this.icon, this.stateText);
     this.name = document.createTextNode("");
-    this.error = el("span", { class: "cell-error" });
-    this.title = el("span", { role: "gridcell" }, this.name, this.error);
+    this.note = el("span", { class: "cell-error" });
+    this.title = el("span", { role: "gridcell" }, this.name, this.note);
     this.worker = el("span", { role: "gridcell", class: "cell-dim" });
     this.began = el("span", { role: "gridcell", class: "number cell-dim" });
     this.took = el("span", { role: "gridcell", class: "number" });
@@ -307,7 +306,7 @@ class Row {
     byId("rows").append(this.element);
   }
 
-  draw(task, index, isActive, now) {
+  draw(task, remark, index, isActive, now) {
     if (this.#index !== index) {
       this.#index = index;
       this.element.style.transform = `translateY(${index * ROW}px)`;
@@ -317,6 +316,8 @@ class Row {
     setAttribute(this.element, "aria-selected", String(isActive));
     const took = secondsOf(task, now);
     setText(this.took, seconds(took));
+    setText(this.note, remark ?? task.error ?? "");
+    this.note.className = remark === null ? "cell-error" : "cell-remark";
     if (this.#task === task && this.#version === task.version) return;
     this.#task = task;
     this.#version = task.version;
@@ -324,7 +325,6 @@ class Row {
     this.icon.firstChild.setAttribute("href", `#i-${task.state}`);
     this.stateText.data = task.state;
     this.name.data = task.name;
-    setText(this.error, task.error ?? "");
     this.title.title = `${task.name}, task ${task.uid}`;
     setText(this.worker, task.worker ?? "");
     setText(this.began, clock(task.beganAt ?? task.givenAt));

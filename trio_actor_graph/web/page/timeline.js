@@ -386,5 +386,6 @@ export class Timeline {
 }
 
 function labelOf({ task, attempt, state, from, to, worker }) {
-  return `${task.name}\ntask ${task.uid}, attempt ${attempt}, ${state}\n${seconds(to - from)} on ${worker}`;
+  const how = `task ${task.uid}, attempt ${attempt}, ${state}`;
+  return `${task.name}\n${how}\n${seconds(to - from)} on ${worker}`;
 }
