@@ -214,6 +214,7 @@ async def test_the_keyboard_is_enough():
 
         def look(page: Any) -> None:
             wait_text(page, "#ended-of", "6 of 6 tasks ended")
+            wait_text(page, "#list-note", "6 tasks")
             focused = "() => document.activeElement.id"
             page.keyboard.press("Tab")
             assert page.evaluate(focused) == "skip"
@@ -228,6 +229,11 @@ async def test_the_keyboard_is_enough():
             page.keyboard.press("Enter")
             wait_text(page, "#detail .traceback", "ValueError: no")
             assert page.evaluate(focused) == "detail-title"
+            page.get_by_role("button", name="Previous in the list").press("Enter")
+            wait_text(page, "#detail-title", "task 4")
+            page.keyboard.press("Enter")
+            wait_text(page, "#detail-title", "task 3")
+            wait_text(page, "#announcer", "task 3, succeeded")
             page.keyboard.press("Escape")
             assert page.locator("#detail").is_hidden()
             assert page.evaluate(focused) == "grid"

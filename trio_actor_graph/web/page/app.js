@@ -74,6 +74,7 @@ class App {
     this.detail = new Detail({
       taskOf: (uid) => this.store.tasks.get(uid),
       onClose: () => this.closeTask(),
+      onStep: (by) => this.list.step(by),
       onRefused: (error) => this.onRefused(error),
     });
   }

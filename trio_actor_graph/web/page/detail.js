@@ -12,6 +12,11 @@ import { count, plural } from "./format.js";
 import { taskAddress } from "./router.js";
 import { TERMINAL } from "./states.js";
 
+// In the order in which one asks: what went wrong first.
+const SECTIONS = [
+  ...["state", "story", "traceback", "facts", "attempts"],
+  ...["condition", "before", "after"],
+];
 const LINKS_MAX = 40;
 const LOG_PAGE = 500;
 const LOG_LINES_MAX = 2_000; // the last ones
@@ -30,10 +35,12 @@ export class Detail {
   #hasMoreLogs = false;
   #task = null;
 
-  // `taskOf(uid)` is what the store knows of a task; `onClose()` when it is closed here.
-  constructor({ taskOf, onClose, onRefused }) {
+  // `taskOf(uid)` is what the store knows of a task; `onClose()` when it is closed here;
+  // `onStep(by)` wants the task that many rows further down the list.
+  constructor({ taskOf, onClose, onStep, onRefused }) {
     this.taskOf = taskOf;
     this.onClose = onClose;
+    this.onStep = onStep;
     this.onRefused = onRefused;
     this.panel = byId("detail");
     this.panel.addEventListener("keydown", (event) => {
@@ -50,10 +57,14 @@ export class Detail {
     this.#logCursor = null;
     this.#lastLog = 0;
     this.#task = null;
+    // Who goes through the list with the buttons stays on them, and is told where that has led.
+    const held = this.panel.contains(document.activeElement) && document.activeElement.dataset.step;
     this.#make();
     this.panel.hidden = false;
     byId("board").classList.add("has-detail");
-    byId("detail-title").focus();
+    (held ? this.panel.querySelector(`[data-step="${held}"]`) : this.title).focus();
+    const task = this.taskOf(uid);
+    if (held && task !== undefined) announce(`${task.name}, ${task.state}`);
     this.draw();
   }
 
@@ -100,6 +111,17 @@ export class Detail {
       role: "group",
       "aria-label": "What is known of the task",
     });
+    const step = (label, name, by) => {
+      const press = () => this.onStep(by);
+      const button = { type: "button", class: "quiet square", "data-step": name };
+      return el("button", { ...button, "aria-label": label, onclick: press }, icon(name));
+    };
+    const steps = el(
+      "span",
+      { class: "group" },
+      step("Previous in the list", "up", -1),
+      step("Next in the list", "down", 1),
+    );
     const close = el(
       "button",
       {
@@ -117,20 +139,12 @@ export class Detail {
         this.title,
         el("span", { class: "grow" }),
         this.actions,
+        steps,
         close,
       ),
       this.body,
     );
-    for (const name of [
-      "state",
-      "story",
-      "facts",
-      "traceback",
-      "attempts",
-      "condition",
-      "before",
-      "after",
-    ]) {
+    for (const name of SECTIONS) {
       const place = el("div");
       this.#sections.set(name, { place, drawn: "" });
       this.body.append(place);

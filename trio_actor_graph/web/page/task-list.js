@@ -90,6 +90,14 @@ export class TaskList {
     this.#toTop();
   }
 
+  // Opens the task that is so many rows below the one that was chosen last.
+  step(by) {
+    const index = this.#active + by;
+    if (this.#rows[index] === undefined) return;
+    this.#activate(index);
+    this.#open(index);
+  }
+
   focus() {
     this.#grid.focus();
   }
@@ -164,7 +172,8 @@ export class TaskList {
 
   #drawChips() {
     const chips = byId("chips");
-    const title = this.group === null ? "" : groupText(this.group);
+    const isWhole = this.group === null || this.view === "path";
+    const title = isWhole ? "" : groupText(this.group);
     if (chips.dataset.title === title) return;
     chips.dataset.title = title;
     chips.hidden = title === "";
