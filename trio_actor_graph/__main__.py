@@ -1,6 +1,6 @@
-"""The command line: `trio-actor-graph demo` and `trio-actor-graph run MODULE:ASYNC_FUNCTION`.
+"""The command line: `trio-actor-graph demo`, and `run` and `logs` of `MODULE:ASYNC_FUNCTION`.
 
-Both build a graph by an async function, watch it while it runs, and tell at the end what failed and
+All build a graph by an async function, watch it while it runs, and tell at the end what failed and
 where the time went. What that takes is imported when it is known that there is something to run.
 """
 
@@ -15,6 +15,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
+from trio_actor_graph.command_line.files import picture_option, trace_option, write_files
+from trio_actor_graph.command_line.logs import level_option, show_logs
+from trio_actor_graph.command_line.serve import SERVE_HELP
+from trio_actor_graph.command_line.serve import add_options as add_serve_options
+from trio_actor_graph.command_line.serve import serve as serve_until_signal
 from trio_actor_graph.command_line.target import (
     BadArguments,
     load_target,
@@ -32,6 +37,9 @@ examples:
   trio-actor-graph demo
   trio-actor-graph run pipeline:build
   trio-actor-graph run pipeline:build --loop http=20 --loop cpu=4x4 --name nightly
+  trio-actor-graph run pipeline:build --trace trace.json --draw graph.html --critical-path
+  trio-actor-graph logs pipeline:build --level debug --task count
+  trio-actor-graph serve service:coordinator --port 8000 --token-file token
   python -m trio_actor_graph run package.module:build --quiet > result.txt
 """
 
@@ -56,11 +64,24 @@ whatever else `open_coordinator` takes, the tasks run in these.
       return graph.create_task(count, graph.create_task(fetch, "http://..."))
 """
 
+LOGS_HELP = """\
+Run the task graph that an async function builds, as `run` does, and print what its tasks have
+logged, printed and written to stderr: each task below the one that created it or that it waited
+for, with its lines.
+"""
+
 RUN_STATUS = """\
 exit status:
   0  every task went well
-  1  a task failed, or the function raised
+  1  a task failed, or the function raised, or a file cannot be written
   2  bad arguments: no such module or function, or not an async one
+  130  interrupted by Ctrl-C
+"""
+
+SERVE_STATUS = """\
+exit status:
+  0  ended by SIGTERM
+  2  bad arguments: no such module or function, or the server cannot listen there
   130  interrupted by Ctrl-C
 """
 
@@ -114,8 +135,66 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"{EXAMPLES}\n{RUN_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument("target", metavar="MODULE:ASYNC_FUNCTION", help="what builds the graph")
+    _add_target(run)
     run.add_argument(
+        "--quiet",
+        action="store_true",
+        help="show no progress and no times; print what the function returned, "
+        "and what failed on stderr",
+    )
+    run.add_argument(
+        "--draw",
+        type=picture_option,
+        metavar="FILE",
+        help="draw the graph at the end: a .svg, .png, .html, .dot or .mmd file",
+    )
+    run.add_argument(
+        "--trace",
+        type=trace_option,
+        metavar="FILE",
+        help="write a timeline at the end for ui.perfetto.dev: a .json or .json.gz file",
+    )
+    run.add_argument(
+        "--critical-path",
+        action="store_true",
+        help="print at the end which tasks made the run as long as it was",
+    )
+    run.set_defaults(command=_run)
+
+    logs = commands.add_parser(
+        "logs",
+        help="run such a graph, and print at the end what its tasks have logged",
+        description=LOGS_HELP,
+        epilog=f"{EXAMPLES}\n{RUN_STATUS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_target(logs)
+    logs.add_argument(
+        "--level",
+        default="INFO",
+        type=level_option,
+        help="show lines of at least this level; by default INFO",
+    )
+    logs.add_argument(
+        "--task", metavar="NAME_OR_UID", help="show the lines of these tasks; by default of all"
+    )
+    logs.set_defaults(command=_logs)
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve a coordinator of yours over HTTP",
+        description=SERVE_HELP,
+        epilog=SERVE_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_serve_options(serve)
+    serve.set_defaults(command=_serve)
+    return parser
+
+
+def _add_target(command: argparse.ArgumentParser) -> None:
+    command.add_argument("target", metavar="MODULE:ASYNC_FUNCTION", help="what builds the graph")
+    command.add_argument(
         "--loop",
         action="append",
         default=[],
@@ -124,15 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         help="have a worker loop run that many tasks at once, over that many processes; "
         "of a loop in LOOPS this changes only the numbers; repeatable",
     )
-    run.add_argument("--name", help="the graph's name; by default the target")
-    run.add_argument(
-        "--quiet",
-        action="store_true",
-        help="show no progress and no times; print what the function returned, "
-        "and what failed on stderr",
-    )
-    run.set_defaults(command=_run)
-    return parser
+    command.add_argument("--name", help="the graph's name; by default the target")
 
 
 # The commands
@@ -168,13 +239,42 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"trio-actor-graph run: {error}", file=sys.stderr)
         return EXIT_ARGUMENTS
     console = None if arguments.quiet else make_console(sys.stdout)
-    ended = watch(builder, loops, arguments.name or arguments.target, console)
+    wants_times = bool(arguments.critical_path or arguments.trace or arguments.draw)
+    name = arguments.name or arguments.target
+    ended = watch(builder, loops, name, console, record_times=wants_times)
     ended.tell(console)
+    if ended.graph is not None and wants_times:
+        if arguments.critical_path:
+            print(f"\n{ended.graph.critical_path()}", file=sys.stderr if console is None else None)
+        try:
+            write_files(ended.graph, arguments.draw, arguments.trace)
+        except BadArguments as error:
+            print(f"trio-actor-graph run: {error}", file=sys.stderr)
+            return EXIT_FAILED
     if ended.value is not None:
         if console is not None:
             console.print()
         print(_as_text(ended.value))
     return EXIT_FAILED if ended.has_failed else 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    try:
+        builder, loops = load_target(arguments.target, arguments.loop)
+        name = arguments.name or arguments.target
+        has_failed = show_logs(builder, loops, name, arguments.level, arguments.task)
+    except BadArguments as error:
+        print(f"trio-actor-graph logs: {error}", file=sys.stderr)
+        return EXIT_ARGUMENTS
+    return EXIT_FAILED if has_failed else 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        return serve_until_signal(arguments)
+    except BadArguments as error:
+        print(f"trio-actor-graph serve: {error}", file=sys.stderr)
+        return EXIT_ARGUMENTS
 
 
 def _as_text(value: object) -> str:

@@ -43,13 +43,13 @@ class Carrier:
     """
 
     def __init__(self, variables: tuple[str, ...] = ()):
-        self._variables = variables
+        self.variables = variables
         self._last: tuple[object, bytes | None] = (None, None)
 
     def capture(self) -> bytes | None:
         """What there is to carry just now, encoded; None for nothing."""
         modules = sys.modules
-        if not (self._variables or _OTEL in modules or _STRUCTLOG in modules):
+        if not (self.variables or _OTEL in modules or _STRUCTLOG in modules):
             return None
         try:
             return self._capture()
@@ -73,7 +73,7 @@ class Carrier:
 
     def _values(self) -> dict[str, bytes]:
         values: dict[str, bytes] = {}
-        for name in self._variables:
+        for name in self.variables:
             if name.partition(":")[0] not in sys.modules:  # then nobody here has set it
                 continue
             try:

@@ -8,16 +8,15 @@ it is synchronous code in one thread, so there are no locks and nothing is seen 
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -51,22 +50,16 @@ from trio_actor_graph.graph.records import (
     LoopRecord,
     TaskRecord,
     TaskSpec,
+    TaskTimes,
     WorkerRecord,
 )
 from trio_actor_graph.graph.retrying import NO_RETRIES
 from trio_actor_graph.graph.scheduler import Scheduler
 from trio_actor_graph.handles import KeepResults, OnFailure, TaskGraph, mark_seen
-from trio_actor_graph.log_delivery import (
-    LogDelivery,
-    Origin,
-    check_logged,
-    details_of,
-    line_of,
-    line_of_record,
-)
-from trio_actor_graph.logs import LogLine
+from trio_actor_graph.log_delivery import LogDelivery
+from trio_actor_graph.log_keeping import LogKeeping
 from trio_actor_graph.loops import WorkerLoop
-from trio_actor_graph.observers import Observer, Observers
+from trio_actor_graph.observers import Observer, Watch
 from trio_actor_graph.outcome import TaskOutcome, describe_exception, failure_error
 from trio_actor_graph.payload import encode_value
 from trio_actor_graph.results import ResultStore, default_stored_bytes_max
@@ -89,6 +82,8 @@ billion for each of 131,072 workers stay below 2**53, the largest integer that J
 _ids = count(1)
 _worker_ids = count(1)
 
+
+_INFINITE: Final = math.inf
 
 # Ctrl-C waits until a change of the core is complete.
 _whole = trio.lowlevel.enable_ki_protection
@@ -115,11 +110,12 @@ class Coordinator:
         log_delivery: LogDelivery | None = None,
         carried: tuple[str, ...] = (),
         spans: Spans | None = None,
+        records_times: bool = False,
     ):
         self._functions = FunctionTable(loops, registered, _ids)
         self._pool = open_pool()
         self._pool_used = trio.Event()
-        self._lent: dict[TaskRecord, Segment] = {}  # with arguments of tasks that have not ended
+        self._lent: dict[TaskRecord, Segment] = {}  # with arguments of tasks that may run
         self._scheduler = Scheduler((loop.spec for loop in loops.values()), _worker_ids)
         self._loops = loops
         self._in_processes = {name for name, loop in loops.items() if loop.processes > 0}
@@ -135,19 +131,17 @@ class Coordinator:
         self._workers_changed = trio.Event()
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
-        self._observers = Observers()
-        self._is_watched = False  # moves are noted
-        self._news: list[tuple[Any, ...]] = []  # for observers, besides moves
+        self._watch = Watch(self._scheduler, self.wake, spans, records_times)
         self._is_closed = False
         self._thread = threading.get_ident()
-        self._token = trio.lowlevel.current_trio_token()
-        self._log_delivery = log_delivery or LogDelivery()
-        self._log_numbers = count(1)
-        self._carried = carried
+        self._logs = LogKeeping(
+            log_delivery or LogDelivery(),
+            self._scheduler,
+            self._graphs,
+            self._watch,
+            lambda worker: self._engine(worker.loop).pid(worker.worker_id),
+        )
         self._carrier = Carrier(carried)
-        self._spans = spans
-        if spans is not None:
-            self.add_observer(spans)
         setups = {name: loop.setup for name, loop in loops.items()}
         self._processes = make_engine(self)
         self._local = LocalEngine(
@@ -156,7 +150,7 @@ class Coordinator:
             setups,
             self._pool,
             self._carrier,
-            self._note_record,
+            self._logs.note_record,
         )
         # Encoded now, so that an unpicklable setup is refused where it was written.
         self._setups = {
@@ -219,23 +213,35 @@ class Coordinator:
                 f"stored_bytes_max must be an integer from 0, not {stored_bytes_max!r}"
             )
         uid = next(_ids)
-        record = self._scheduler.on_graph_opened(uid, name or f"graph-{uid}")
+        record = self._scheduler.on_graph_opened(
+            uid, name or f"graph-{uid}", can_try_again=keep_results == "all"
+        )
         results = ResultStore(stored_bytes_max)
         graph = TaskGraph(self, record, on_failure, results, keep_results)
         self._graphs[uid] = graph
-        self._note_news("on_graph", graph, "opened")
-        traced = nullcontext() if self._spans is None else self._spans.in_graph(graph)
+        self._watch.note("on_graph", graph, "opened")
+        traced = self._watch.in_graph(graph)
         try:
             with traced:
                 async with graph.opened():
                     yield graph
         finally:
-            self._note_news("on_graph", graph, "closed")
+            self._watch.note("on_graph", graph, "closed")
             self._run_commands()  # what leaving it has led to needs the graph once more
             del self._graphs[uid]
-            self._log_delivery.forget_chain()
+            self._logs.delivery.forget_chain()
             self._scheduler.on_graph_closed(record)
+            for task in [task for task in self._lent if task.graph is record]:
+                del self._lent[task]  # they could have been tried again
             self._forget_functions(uid)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it is noted when tasks are created, given to workers, and run.
+
+        It is if it was opened with `record_times=True`, and while there is an observer.
+        """
+        return self._watch.is_recorded
 
     @property
     def graphs(self) -> tuple[TaskGraph, ...]:
@@ -343,14 +349,12 @@ class Coordinator:
     def add_observer(self, observer: Observer) -> None:
         """Tell an observer from now on of what happens to graphs, tasks and workers."""
         self._check_open()
-        self._observers.add(observer)
-        self._watch_as_wanted()
+        self._watch.add(observer)
 
     @_whole
     def remove_observer(self, observer: Observer) -> None:
         """Tell it nothing more; does nothing if it is none."""
-        self._observers.remove(observer)
-        self._watch_as_wanted()
+        self._watch.remove(observer)
 
     # ---- what handles ask for ---------------------------------------------------------------
 
@@ -380,7 +384,8 @@ class Coordinator:
             inputs = ()
             task_call = TaskCall(entry, b"", retry_on, (), self._carrier.capture())
         task = self._add_task(graph, next(_ids), spec, task_call, inputs, options.condition)
-        task.created_at = perf_counter()
+        if self._watch.is_recorded:
+            task.times = TaskTimes(perf_counter())
         if segment is not None:
             self._lent[task] = segment
         self.wake()
@@ -401,11 +406,6 @@ class Coordinator:
     @_whole
     def retry_task(self, task: TaskRecord) -> None:
         self._check_open()
-        if self._graphs[task.graph.uid].counts_needs:
-            raise GraphError(
-                f"{task.label}: its graph was opened with keep_results='needed', so what it needs "
-                "may be gone"
-            )
         self._run_commands()  # its end is told before it goes back to waiting
         self._scheduler.on_task_tried_again(task)
         self.wake()
@@ -413,7 +413,7 @@ class Coordinator:
     @_whole
     def cancel_graph(self, graph: GraphRecord) -> None:
         if not graph.is_cancelled and graph.uid in self._graphs:
-            self._note_news("on_graph", self._graphs[graph.uid], "cancelled")
+            self._watch.note("on_graph", self._graphs[graph.uid], "cancelled")
         self._scheduler.on_graph_cancelled(graph)
         self.wake()
 
@@ -437,7 +437,7 @@ class Coordinator:
                 if type(message) is msg.AttemptSucceeded:  # most are, and `match` takes its time
                     self._take_result(worker_id, message, now)
                 elif type(message) is msg.Logged:
-                    self._take_line(worker_id, message)
+                    self._logs.take(worker_id, message)
                 else:
                     self._take_message(worker_id, message, now)
         finally:
@@ -449,7 +449,7 @@ class Coordinator:
         self._forget_durations()
         if (worker := self._scheduler.workers.get(worker_id)) is not None:
             was_asked = worker.is_stopping or worker.is_retiring or self._is_closed
-            self._note_news("on_worker", worker, "ended" if was_asked else "lost")
+            self._watch.note("on_worker", worker, "ended" if was_asked else "lost")
         self._scheduler.on_worker_lost(worker_id, end, trio.current_time())
         self._workers_changed.set()
         self._run_commands()
@@ -463,14 +463,14 @@ class Coordinator:
         scheduler = self._scheduler
         match message:
             case msg.AttemptFailed(attempt_id, failure, seconds, is_final, began_at):
-                _require(0.0 <= seconds < math.inf, message)
+                _require(0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE, message)
                 attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
                     _note_run(attempt, began_at, seconds)
                     self._run_times.add(attempt.task.spec.name, attempt.worker, seconds)
                 scheduler.on_attempt_failed(attempt_id, failure, seconds, now, is_final=is_final)
             case msg.AttemptReturnedTask(attempt_id, uid, seconds, began_at):
-                _require(0.0 <= seconds < math.inf, message)
+                _require(0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE, message)
                 attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
                     _note_run(attempt, began_at, seconds)
@@ -516,12 +516,12 @@ class Coordinator:
                 scheduler.on_worker_ready(worker_id, now)
                 self._workers_changed.set()
                 if (ready := scheduler.workers.get(worker_id)) is not None:
-                    self._note_news("on_worker", ready, "ready")
+                    self._watch.note("on_worker", ready, "ready")
             case msg.WorkerUnable(text):
                 worker = scheduler.workers.get(worker_id)
                 _require(worker is None or not worker.is_ready, message)
                 if worker is not None:
-                    self._note_news("on_worker", worker, "lost")
+                    self._watch.note("on_worker", worker, "lost")
                 scheduler.on_worker_start_failed(worker_id, text)
                 self._processes.kill(worker_id)
             case _:
@@ -555,7 +555,8 @@ class Coordinator:
     def _take_result(self, worker_id: int, message: msg.AttemptSucceeded, now: float) -> None:
         scheduler = self._scheduler
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
-        if not 0.0 <= seconds < math.inf:
+        began_at = message.began_at
+        if not (0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE):
             _require(False, message)
         attempt = self._attempt(worker_id, attempt_id)
         segment = None
@@ -574,10 +575,11 @@ class Coordinator:
             self._run_commands()  # tasks that have ended may need some of the others no more
             lack = results.lack_of_room(value)
             if lack is not None:
-                _note_run(attempt, message.began_at, seconds)
+                _note_run(attempt, began_at, seconds)
                 scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
                 return
-        _note_run(attempt, message.began_at, seconds)
+        if attempt.task.times is not None:
+            _note_run(attempt, began_at, seconds)
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
             results.put(task.uid, value, segment)
@@ -589,63 +591,6 @@ class Coordinator:
         self._scheduler.on_attempt_returned_task(attempt_id, uid, seconds, now)
         if attempt is not None and is_wanted and attempt.task.returns is not None:
             self._graphs[attempt.task.graph.uid].hold(attempt.task.returns)
-
-    # ---- what running tasks log -------------------------------------------------------------
-
-    def _take_line(self, worker_id: int, message: msg.Logged) -> None:
-        """A worker has sent a log line: keep it, and hand it to the app's `logging`."""
-        check_logged(message)
-        task = self._task_of_line(worker_id, message)
-        origin = self._origin(worker_id, task, message.uid, message.attempt_number)
-        details = details_of(message)
-        line = line_of(next(self._log_numbers), message, origin, details)
-        if message.dropped and origin.graph_uid in self._graphs:
-            self._graphs[origin.graph_uid].log_store.dropped += message.dropped
-        self._tell_logged(line)
-        self._log_delivery.hand_over(message, origin, details)
-
-    def _task_of_line(self, worker_id: int, message: msg.Logged) -> TaskRecord | None:
-        """The task that wrote a line, also in an attempt of the past; None if it is not known."""
-        if message.attempt_id is None:
-            _require(message.uid == 0, message)
-            return None
-        attempt = self._held_attempt(worker_id, message.attempt_id)
-        if attempt is not None:
-            _require(attempt.task.uid == message.uid, message)
-            return attempt.task
-        tasks = (graph.record.tasks.get(message.uid) for graph in self._graphs.values())
-        return next((task for task in tasks if task is not None), None)
-
-    def _origin(self, worker_id: int, task: TaskRecord | None, uid: int, attempt: int) -> Origin:
-        worker = self._scheduler.workers.get(worker_id)
-        if worker is None:
-            return self._log_delivery.origin(task, uid, attempt, "", None)
-        pid = self._engine(worker.loop).pid(worker_id)
-        return self._log_delivery.origin(task, uid, attempt, worker.name, pid)
-
-    def _note_record(
-        self, worker_id: int, message: msg.RunAttempt, record: logging.LogRecord
-    ) -> None:
-        """A task in this process logs something, in whatever thread: say whose record it is."""
-        attempt = self._scheduler.attempts.get(message.attempt_id)
-        task = None if attempt is None else attempt.task
-        origin = self._origin(worker_id, task, message.uid, message.attempt_number)
-        record.__dict__.update(origin._asdict())
-        if threading.get_ident() == self._thread:
-            self._keep_record(record, origin)
-        else:
-            self._token.run_sync_soon(self._keep_record, record, origin)
-
-    def _keep_record(self, record: logging.LogRecord, origin: Origin) -> None:
-        self._tell_logged(line_of_record(next(self._log_numbers), record, origin))
-
-    def _tell_logged(self, line: LogLine) -> None:
-        """Keep a line, if its graph is open."""
-        graph = None if line.graph_uid is None else self._graphs.get(line.graph_uid)
-        if graph is not None:
-            graph.log_store.put(line)
-            if self._observers:
-                self._observers.tell("on_log", line)
 
     # ---- what running tasks ask for ---------------------------------------------------------
 
@@ -677,7 +622,8 @@ class Coordinator:
             if segment is not None:
                 self._lent[task] = segment
         task.creator = attempt.task
-        task.created_at = perf_counter()
+        if self._watch.is_recorded:
+            task.times = TaskTimes(perf_counter())
         graph.hold_child(task, attempt.task)
         self.wake()
 
@@ -834,8 +780,8 @@ class Coordinator:
             failed, self._failed = self._failed, []
             for task in failed:
                 self._graphs[task.graph.uid].on_failure_told(task)
-        if self._observers:
-            self._tell_observers()
+        if self._watch.is_active:
+            self._watch.tell()
         deadline = scheduler.next_deadline()
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
@@ -858,10 +804,10 @@ class Coordinator:
             case do.GraphEnded(graph):
                 if graph.uid in self._graphs:
                     self._graphs[graph.uid].on_ended()
-                    self._note_news("on_graph", self._graphs[graph.uid], "finished")
+                    self._watch.note("on_graph", self._graphs[graph.uid], "finished")
             case do.GraphStuck(graph, story):
                 self._graphs[graph.uid].on_stuck(story)
-                self._note_news("on_graph", self._graphs[graph.uid], "stalled")
+                self._watch.note("on_graph", self._graphs[graph.uid], "stalled")
             case do.StartWorker(worker):
                 self._start_worker(worker)
             case do.CheckAttempt(attempt):
@@ -881,14 +827,15 @@ class Coordinator:
         self._graphs[task.graph.uid].on_task_ended(task)
         if task.state == "failed":
             self._failed.append(task)
-        if task.state != "succeeded" or task.returns is not None:
-            task.ended_at = perf_counter()
+        if task.times is not None and (task.state != "succeeded" or task.returns is not None):
+            task.times.end_at = perf_counter()
         if self._lent and task.call is None:
             self._lent.pop(task, None)
 
     def _send_attempt(self, attempt: AttemptRecord) -> None:
         task, worker = attempt.task, attempt.worker
-        attempt.given_at = perf_counter()
+        if task.times is not None:
+            task.times.given_at = perf_counter()
         call = task.call
         assert isinstance(call, TaskCall)
         entry = call.function
@@ -896,8 +843,8 @@ class Coordinator:
             for definition in self._functions.definitions(worker.worker_id, entry, call.embedded):
                 self._post(worker, definition)
         context = call.context
-        if self._spans is not None:
-            context = self._spans.begin_attempt(attempt, context)
+        if self._watch.spans is not None:
+            context = self._watch.spans.begin_attempt(attempt, context)
         predecessors: tuple[TaskOutcome, ...] = ()
         if len(task.predecessors) > len(attempt.follows):  # of the others it knows all
             outcome = self._graphs[task.graph.uid].results.outcome
@@ -958,31 +905,8 @@ class Coordinator:
         else:
             batch.append(message)
 
-    def _note_news(self, what: str, *about: Any) -> None:
-        """Have observers told, after the moves that led to it."""
-        if self._observers:
-            self._news.append((what, *about))
-            self.wake()  # there may be nothing else to do
-
-    def _tell_observers(self) -> None:
-        moves = self._scheduler.take_moves() if self._is_watched else []
-        if moves:
-            self._observers.tell("on_moves", moves, perf_counter())
-        news, self._news = self._news, []
-        for what, *about in news:
-            self._observers.tell(what, *about)
-        self._watch_as_wanted()
-
-    def _watch_as_wanted(self) -> None:
-        """Have moves noted while somebody wants them: not after that one has gone, or failed."""
-        if self._is_watched != self._observers.want_moves:
-            self._is_watched = not self._is_watched
-            self._scheduler.watch(self._is_watched)
-        if not self._observers:
-            self._news.clear()
-
     def _start_worker(self, worker: WorkerRecord) -> None:
-        self._note_news("on_worker", worker, "starting")
+        self._watch.note("on_worker", worker, "starting")
         loop = worker.loop.name
         entries = [] if worker.loop.is_local else self._functions.assigned_to(loop)
         definitions = self._functions.on_worker_started(worker.worker_id, entries)
@@ -1000,8 +924,8 @@ class Coordinator:
                 functions=definitions,
                 registered=self._functions.registered_names,
                 loops=frozenset(self._loops),
-                logs=None if worker.loop.is_local else self._log_delivery.settings(),
-                carried=self._carried,
+                logs=None if worker.loop.is_local else self._logs.delivery.settings(),
+                carried=self._carrier.variables,
             ),
             self._loops[loop].limits,
         )
@@ -1148,15 +1072,14 @@ def _limit(timeout_seconds: float | None) -> float | None:
 
 def _note_run(attempt: AttemptRecord, began_at: float, seconds: float) -> None:
     """Note when and where an attempt ran that has reported its end, if it still counts."""
-    task = attempt.task
-    if task.attempt is not attempt:
+    times = attempt.task.times
+    if times is None or not attempt.is_wanted:
         return
-    now = perf_counter()
-    if not 0.0 < began_at <= now:  # there is no such time, but nothing depends on it
-        began_at = now - seconds
-    task.began_at = began_at
-    task.ended_at = task.ran_until = now if attempt.has_awaited else min(now, began_at + seconds)
-    task.ran_in = attempt.worker
+    times.began_at = began_at
+    times.ran_until = began_at + seconds
+    if attempt.has_awaited:  # its own seconds are without those
+        times.ran_until = max(times.ran_until, perf_counter())
+    times.ran_in = attempt.worker
 
 
 def _require(makes_sense: bool, message: msgspec.Struct) -> None:

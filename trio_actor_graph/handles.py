@@ -6,7 +6,6 @@ Handles decide nothing. They ask the coordinator, read the core's records, and w
 from __future__ import annotations
 
 import os
-import secrets
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -165,17 +164,25 @@ class TaskGraph(TaskCreator):
             path: a `.json` or `.json.gz` file.
 
         Raises:
-            GraphError: another suffix.
+            GraphError: another suffix, or no times were recorded: that takes
+                `open_coordinator(record_times=True)`, or an observer.
             OSError: it cannot be written.
         """
         from trio_actor_graph.observe.trace import write_trace
 
+        self._check_recorded()
         write_trace(self.record, Path(path))
 
     def critical_path(self) -> CriticalPath:
-        """Which tasks made the run, so far, as long as it was. `print` shows it as a table."""
+        """Which tasks made the run, so far, as long as it was. `print` shows it as a table.
+
+        Raises:
+            GraphError: no times were recorded: that takes `open_coordinator(record_times=True)`, or
+                an observer.
+        """
         from trio_actor_graph.observe.critical_path import critical_path
 
+        self._check_recorded()
         return critical_path(self.record)
 
     def cancel(self) -> None:
@@ -288,6 +295,8 @@ class TaskGraph(TaskCreator):
 
     def _repr_html_(self) -> str:
         """How a notebook shows the graph: its picture or, without igraph, a table of counts."""
+        import secrets
+
         from trio_actor_graph.observe.drawing import render_counts, render_svg
 
         try:
@@ -433,6 +442,14 @@ class TaskGraph(TaskCreator):
     def _check_open(self) -> None:
         if self._is_closed:
             raise GraphError(f"graph {self.name!r} has been closed")
+
+    def _check_recorded(self) -> None:
+        tasks = self.record.tasks.values()
+        if tasks and all(task.times is None for task in tasks):
+            raise GraphError(
+                f"no times were recorded in graph {self.name!r}: "
+                "open the coordinator with record_times=True"
+            )
 
     async def _abandon(self) -> None:
         """Cancel what is left and give it a moment to stop."""

@@ -190,12 +190,16 @@ class Link(Generic[M]):
         """
         if self.has_room:
             return
-        with self._room:
+        if not self._lock.acquire(timeout=-1 if seconds is None else seconds):
+            return  # it is this thread's, which was interrupted while it sent
+        try:
             self._waiting += 1
             try:
                 self._room.wait_for(lambda: self.has_room, seconds)
             finally:
                 self._waiting -= 1
+        finally:
+            self._lock.release()
 
     async def receive(self) -> AsyncGenerator[list[M], None]:
         """Whatever has arrived, batch by batch, until the peer closes its end.

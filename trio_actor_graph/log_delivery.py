@@ -105,9 +105,10 @@ class LogDelivery:
                 return Origin(worker=worker, worker_pid=pid)
             return Origin(task_uid=uid, attempt=attempt, worker=worker, worker_pid=pid)
         graph = task.graph
-        if self._last_chain[0] is not task:
-            self._last_chain = (task, chain_text(task))
-        names = self._last_chain[1]
+        last = self._last_chain  # once: threads of tasks in this process come here, too
+        if last[0] is not task:
+            last = self._last_chain = (task, chain_text(task))
+        names = last[1]
         return Origin(graph.name, graph.uid, task.spec.name, task.uid, attempt, worker, pid, names)
 
     def forget_chain(self) -> None:

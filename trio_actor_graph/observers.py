@@ -10,14 +10,18 @@ While there is none, a change of a task's state costs one look at an attribute.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trio_actor_graph.graph.records import Move, WorkerRecord
 from trio_actor_graph.logs import LogLine
 
 if TYPE_CHECKING:
+    from trio_actor_graph.graph.scheduler import Scheduler
     from trio_actor_graph.handles import TaskGraph
+    from trio_actor_graph.observe.spans import Spans
 
 GraphHappening: TypeAlias = Literal["opened", "finished", "cancelled", "stalled", "closed"]
 WorkerHappening: TypeAlias = Literal["starting", "ready", "lost", "ended"]
@@ -56,34 +60,73 @@ class Observer:
         """
 
 
-class Observers:
-    """All observers of one coordinator."""
+class Watch:
+    """Who observes one coordinator, what they have still to be told, and what is recorded.
 
-    def __init__(self) -> None:
+    Args:
+        scheduler: whose moves are noted while somebody wants them.
+        wake: has `tell` called soon.
+        spans: what traces the graphs, if the app does; see `observe/spans.py`.
+        records_times: times of tasks are recorded also while there is no observer.
+
+    Attributes:
+        is_active: there is an observer, and `tell` is to be called.
+        is_recorded: new tasks get times.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        wake: Callable[[], None],
+        spans: Spans | None = None,
+        records_times: bool = False,
+    ):
+        self.is_active = False
+        self.is_recorded = records_times
+        self.spans = spans
+        self._scheduler = scheduler
+        self._wake = wake
+        self._records_times = records_times
         self._observers: list[Observer] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._observers)
-
-    @property
-    def want_moves(self) -> bool:
-        """Whether any of them is to be told of moves."""
-        return any(observer.wants_moves for observer in self._observers)
+        self._is_watched = False  # moves are noted
+        self._news: list[tuple[Any, ...]] = []  # besides moves
+        if spans is not None:
+            self.add(spans)
 
     def add(self, observer: Observer) -> None:
         self._observers.append(observer)
+        self._change()
 
     def remove(self, observer: Observer) -> None:
         """Tell it nothing more; does nothing if it is none, as after it has raised."""
         self._observers = [each for each in self._observers if each is not observer]
+        self._change()
 
-    def tell(self, what: str, *about: Any) -> None:
-        """Call a method of each.
+    def in_graph(self, graph: TaskGraph) -> AbstractContextManager[None]:
+        """The context in which the block of a graph runs."""
+        return nullcontext() if self.spans is None else self.spans.in_graph(graph)
 
-        Args:
-            what: its name.
-            about: its arguments.
-        """
+    def note(self, what: str, *about: Any) -> None:
+        """Have a method of each observer called, after the moves that led to it."""
+        if self.is_active:
+            self._news.append((what, *about))
+            self._wake()  # there may be nothing else to do
+
+    def tell(self) -> None:
+        """Tell what has been noted."""
+        moves = self._scheduler.take_moves() if self._is_watched else []
+        if moves:
+            self._tell("on_moves", moves, perf_counter())
+        news, self._news = self._news, []
+        for what, *about in news:
+            self._tell(what, *about)
+
+    def tell_line(self, line: LogLine) -> None:
+        """Tell of a log line at once: it came before whatever else its worker has reported."""
+        if self.is_active:
+            self._tell("on_log", line)
+
+    def _tell(self, what: str, *about: Any) -> None:
         for observer in tuple(self._observers):
             try:
                 getattr(observer, what)(*about)
@@ -95,3 +138,14 @@ class Observers:
                     what,
                     exc_info=True,
                 )
+
+    def _change(self) -> None:
+        """Note no more than somebody wants to hear."""
+        self.is_active = bool(self._observers)
+        self.is_recorded = self._records_times or self.is_active
+        is_wanted = any(observer.wants_moves for observer in self._observers)
+        if self._is_watched != is_wanted:
+            self._is_watched = is_wanted
+            self._scheduler.watch(is_wanted)
+        if not self.is_active:
+            self._news.clear()

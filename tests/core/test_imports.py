@@ -112,10 +112,46 @@ RULES = [
         yet=ours("coordinator.Coordinator"),
     ),
     Rule(
+        "observe.drawing",
+        "a picture is made of records, and decides nothing",
+        only=("PIL", "igraph", "msgspec", *ours("errors", "graph", "observe.drawing")),
+        never=("logging", "random", "subprocess", "time", *ours("graph.scheduler")),
+    ),
+    *(
+        Rule(
+            f"observe.drawing.{module}",
+            "what a picture shows is worked out without the world around",
+            never=OUTSIDE,
+        )
+        for module in (
+            *("dot", "folding", "layout", "mermaid", "picture", "scene", "seeing", "stages"),
+            *("style", "svg", "untangling"),
+        )
+    ),
+    *(
+        Rule(
+            f"observe.drawing.{module}",
+            "it can be drawn where igraph and Pillow are missing",
+            only=("msgspec", *ours("errors", "graph", "observe.drawing")),
+        )
+        for module in ("dot", "folding", "mermaid", "picture", "seeing", "stages", "style")
+    ),
+    Rule(
         "web",
         "the HTTP face stands on the public names, and unpickles nothing",
         never=("cloudpickle", "pickle", *ours("actors", "engine", "graph.scheduler", "worker")),
         yet=ours("engine.sockets.private_folder"),
+    ),
+    Rule(
+        "client",
+        "a client runs where no server is installed, and knows of it what travels",
+        only=("httpx", "msgspec", "trio", *ours("client", "errors", "graph.states", "web.types")),
+    ),
+    Rule(
+        "web.types",
+        "what travels is data",
+        only=("msgspec", *ours("graph.states")),
+        never=OUTSIDE,
     ),
     Rule(
         "classic",

@@ -251,6 +251,36 @@ def test_who_led_to_a_task(story):
     assert [t.spec.name for t in below] == ["b", "d", "c"]
 
 
+def test_a_chain_ends_that_leads_back_into_itself(story):
+    s = story(FOUR_SLOTS)
+    d = s.running("d")
+    a = s.create("a", s.running("hold"))
+    c = s.create("c", succeeded(a, d, at_least=1))
+    s.succeed(d)
+    s.settle()
+    assert c.state == "running"
+    b = s.create("b")
+    b.record.creator = c.record
+    a.record.predecessors = {b.record: None, **a.record.predecessors}
+    s.settle()
+    assert [t.spec.name for t in chain(a.record)] == ["c", "b", "a"]
+    assert [t.spec.name for t in chain(a.record, 2)] == ["b", "a"]
+
+
+def test_a_deep_condition_is_read_back(story):
+    s = story(FOUR_SLOTS)
+    a, b = s.create("a"), s.create("b")
+    condition = succeeded(a)
+    for _ in range(3_000):
+        condition = (condition | completed(b)) & succeeded(a)
+    c = s.create("c", condition)
+    s.settle()
+    found, depth = condition_of(c.record), 0
+    while not isinstance(found, Tasks):
+        found, depth = found.parts[0], depth + 1
+    assert (depth, found) == (6_000, Tasks("succeeded", (a.uid,), 1))
+
+
 def test_refusals_are_failures_that_cannot_be_tried_again(story):
     """Wrong use inside the function can, though: it may have been the world's fault."""
     s = story()

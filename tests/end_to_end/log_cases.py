@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 import warnings
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,18 @@ def say_badly() -> None:
     log.log(10**30, "large")  # a level that nobody has
     log.info("x" * 200_000, extra={"data": "y" * 300_000, "\udc81": 1})
     log.info("the end")
+
+
+def leave_a_thread_behind(path: str) -> None:
+    """It has the context of its task, and speaks when that has ended."""
+
+    def speak() -> None:
+        log.info("before")
+        wait_for(path)
+        log.info("after")
+        log.info("long after")
+
+    threading.Thread(target=copy_context().run, args=(speak,), daemon=True).start()
 
 
 def set_up(index: int) -> str:
@@ -175,6 +187,40 @@ def wait_for(path: str) -> None:
 def use_module_that_configures(name: str) -> None:
     __import__(name)
     log.info("after the import")
+
+
+def say_in_a_fork() -> int:
+    """A child of the worker says things too, and must not say them on the worker's link."""
+    for _ in range(20):
+        child = os.fork()
+        if not child:
+            log.info("not in the child")
+            print("not in the child")
+            log.warning("in the child")
+            os._exit(0)
+        log.info("in the worker")
+        os.waitpid(child, 0)
+    return 20
+
+
+def say_while_sending() -> str:
+    """As a `__del__` may, that the garbage collector runs anywhere; here, with each lock."""
+    from trio_actor_graph.buffers.windows import windows
+    from trio_actor_graph.worker.context import current_attempt
+
+    attempt = current_attempt()
+    assert attempt is not None
+    runner: Any = attempt.runner
+    for lock in (runner._flushing, runner._send.__self__._lock, windows._lock, runner._naming):
+        time.sleep(0.06)  # so that a line would be sent at once
+        with lock:
+            log.info("locked")
+            print("locked")
+    return "done"
+
+
+async def say_while_sending_async() -> str:
+    return say_while_sending()
 
 
 def warn() -> None:

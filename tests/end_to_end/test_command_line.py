@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -19,10 +20,13 @@ PAGES = len(MODULES)
 DEMO_TASKS = 2 * (PAGES + 1) + 1  # get_html and count_words of each page and of the missing one
 
 PIPELINE = """
+import logging
 import sys
 import time
 
 from trio_actor_graph import WorkerLoop, completed, current_task
+
+log = logging.getLogger("pipeline")
 
 
 async def fetch(number):
@@ -86,6 +90,18 @@ async def has_a_bug(graph):
 
 async def sleeps(graph):
     graph.create_task(nap)
+
+
+def chatty(number):
+    log.debug("looking at %d", number)
+    log.info("number %d", number)
+    print("printed", number)
+
+
+async def logs(graph):
+    first = graph.create_task(chatty, 1)
+    graph.create_task(chatty, 2, waits_on=first, name="second")
+    graph.create_task(fetch, 5, name="fails")
 
 
 def not_async(graph):
@@ -269,6 +285,36 @@ def test_run_loop_options_change_and_add_loops(command: RunProgram, pipeline: Pa
     run = command("run", "pipeline:loops", "--quiet", "--loop", "more=3x2", cwd=pipeline)
     assert run.stdout == "[('more', 0, 2), ('more', 1, 1)]\n"
     assert (run.stderr, run.returncode) == ("", 0)
+
+
+def test_run_draws_traces_and_tells_the_critical_path(
+    command: RunProgram, pipeline: Path, tmp_path: Path
+) -> None:
+    options = ("--draw", f"{tmp_path}/g.svg", "--trace", f"{tmp_path}/t.json", "--critical-path")
+    run = command("run", "pipeline:build", *options, cwd=pipeline)
+    assert run.returncode == 1, run.stderr  # a page is missing
+    assert re.search(r"\d\.\d{3} s in \d+ steps, of which", run.stdout), run.stdout
+    assert re.search(
+        r"^ +\d+\.\d{3} +\d+\.\d{3}  total \(\d+\) in default/0", run.stdout, re.MULTILINE
+    )
+    assert (tmp_path / "g.svg").read_text().startswith("<svg")
+    assert json.loads((tmp_path / "t.json").read_text())["otherData"]["graph"] == "pipeline:build"
+
+
+@pytest.mark.parametrize(
+    ("option", "file", "told"),
+    [
+        ("--draw", "g.gif", "'g.gif' is not a .svg or .png or .html or .dot or .mmd file"),
+        ("--trace", "t.txt", "'t.txt' is not a .json or .json.gz file"),
+        ("--trace", "missing/t.json", "'missing/t.json': there is no folder 'missing'"),
+    ],
+)
+def test_run_says_before_it_runs_what_it_cannot_write(
+    command: RunProgram, pipeline: Path, option: str, file: str, told: str
+) -> None:
+    run = command("run", "pipeline:build", option, file, cwd=pipeline)
+    assert (run.stdout, run.returncode) == ("", 2)
+    assert told in run.stderr
 
 
 @pytest.mark.parametrize(
@@ -475,6 +521,51 @@ def test_a_broken_display_does_not_concern_the_run(run_program: RunProgram) -> N
 
     assert (run.stderr, run.returncode) == ("", 0)
     assert run.stdout == '4\nKeyError("the body\'s own")\n' * 2
+
+
+# Logs
+
+
+def test_logs_shows_the_lines_of_tasks_as_a_tree(command: RunProgram, pipeline: Path) -> None:
+    """What they have printed, too; and exits as `run` does."""
+    run = command("logs", "pipeline:logs", cwd=pipeline)
+
+    assert (run.stderr, run.returncode) == ("", 1)
+    text = re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "TIME", run.stdout)
+    tree = re.sub(r"(?<=[a-z]) \d+(?= succeeded)", "", text[text.index("pipeline:logs ") :])
+    assert tree.splitlines()[:7] == [
+        "pipeline:logs  4 lines of 2 tasks",
+        "└── chatty succeeded",
+        "    TIME INFO     pipeline number 1",
+        "    TIME INFO     trio_actor_graph.stdout printed 1",
+        "    └── second succeeded",
+        "        TIME INFO     pipeline number 2",
+        "        TIME INFO     trio_actor_graph.stdout printed 2",
+    ]
+    assert "1 task failed" in tree
+
+
+def test_logs_shows_those_asked_for(command: RunProgram, pipeline: Path) -> None:
+    run = command("logs", "pipeline:logs", "--level", "debug", "--task", "second", cwd=pipeline)
+
+    assert "looking at 2" in run.stdout
+    assert "looking at 1" not in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--task", "third"], "no task 'third': there were 'chatty', 'second', 'fails'"),
+        (["--level", "loud"], "'loud' is not a level"),
+    ],
+)
+def test_logs_says_what_there_is_not(
+    command: RunProgram, pipeline: Path, arguments: list[str], told: str
+) -> None:
+    run = command("logs", "pipeline:logs", *arguments, cwd=pipeline)
+
+    assert run.returncode == 2
+    assert told in run.stderr
 
 
 def _run_in_terminal(

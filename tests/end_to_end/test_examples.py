@@ -42,6 +42,12 @@ OUTPUTS = {
         boston: cancelled
         cape town: succeeded
         """,
+    "http_service": """
+        it can count, fail, total
+        words: 10
+        the other one: ValueError: no luck
+        tasks: {'succeeded': 3, 'failed': 1}
+        """,
     "classic_program": """
         {'the': 3, 'sea': 2, 'land': 1}
         (('/sky',), {}) failed: KeyError: '/sky'

@@ -155,7 +155,7 @@ def test_a_program_that_serves_nothing_does_not_import_the_server(
 ) -> None:
     program = """
         import sys, trio
-        from trio_actor_graph import open_coordinator
+        from trio_actor_graph import WorkerLoop, open_coordinator
         async def main():
             async with open_coordinator([WorkerLoop("default")]):
                 print([n for n in ("hypercorn", "starlette", "anyio", "httpx") if n in sys.modules])

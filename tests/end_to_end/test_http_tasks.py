@@ -186,6 +186,7 @@ async def test_tasks_are_filtered() -> None:
             ({"worker_loop": "two"}, [three]),
             ({"worker": "default/0"}, [one, two]),
             ({"name": "y"}, []),
+            ({"name": "null"}, []),
         ]:
             page = await s.get(f"/v1/graphs/{graph}/tasks", **parameters)
             assert [each["uid"] for each in page["tasks"]] == expected, parameters

@@ -189,6 +189,19 @@ async def test_threads_of_a_task_are_its_own_if_they_have_its_context(records: R
     assert texts(graph.logs()) == ["in a thread of trio's"]
 
 
+async def test_a_thread_that_outlives_its_task_still_speaks_for_it(
+    records: Records, tmp_path: Path
+) -> None:
+    """Although nothing else happens in its worker any more."""
+    async with open_graph() as graph:
+        task = graph.create_task(cases.leave_a_thread_behind, str(tmp_path / "go"), name="t")
+        await task.wait()
+        (tmp_path / "go").touch()
+        await records.wait_for("long after")
+    assert texts(task.logs()) == ["before", "after", "long after"]
+    assert {record.task for record in records.all} == {"t"}  # type: ignore[attr-defined]
+
+
 async def test_what_is_logged_outside_of_tasks_arrives_too(records: Records) -> None:
     """As in `setup`, before the worker is ready."""
     async with open_graph(WorkerLoop("default", setup=cases.set_up)) as graph:
@@ -310,6 +323,28 @@ async def test_a_module_that_configures_logging_takes_no_lines_away(
         await graph.create_task(cases.say, "before").wait()
         await graph.create_task(configuring.say).wait()
     assert records.texts == ["before", "still here"]
+
+
+@pytest.mark.parametrize("function", [cases.say_while_sending, cases.say_while_sending_async])
+async def test_lines_can_be_logged_in_the_middle_of_our_own_code(
+    function: Callable[..., Any], records: Records
+) -> None:
+    async with open_graph(capture_output=True) as graph:
+        task = graph.create_task(function)
+        assert await task.result() == "done"
+    assert records.texts == ["locked"] * 8
+    assert graph.logs_dropped == 0
+
+
+async def test_a_fork_of_a_worker_does_not_speak_for_it(
+    records: Records, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What it logs goes where `logging` sends what nobody has asked for."""
+    async with open_graph(capture_output=True) as graph:
+        task = graph.create_task(cases.say_in_a_fork)
+        assert await task.result() == 20
+    assert records.texts == ["in the worker"] * 20
+    assert capfd.readouterr().err.count("in the child") == 20
 
 
 async def test_warnings_can_be_logged(records: Records) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,13 @@ LOOPS = [
 ]
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 async def run(folder: Path) -> tuple[Any, Any]:
     async with (
-        open_coordinator(LOOPS, start="eager") as coordinator,
+        open_coordinator(LOOPS, start="eager", record_times=True) as coordinator,
         coordinator.open_graph("traced", on_failure="continue") as graph,
     ):
         first = graph.create_task(work, 0.05, name="first")
@@ -66,7 +71,7 @@ async def run(folder: Path) -> tuple[Any, Any]:
         with pytest.raises(GraphError, match=r"'trace\.txt'"):
             graph.trace(folder / "trace.txt")
         path = graph.critical_path()
-    assert sorted(p.name for p in folder.iterdir()) == ["trace.json", "trace.json.gz"]
+    assert names_in(folder) == ["trace.json", "trace.json.gz"]
     trace = json.loads((folder / "trace.json").read_text())
     packed = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))
     assert packed["otherData"] == trace["otherData"] == {"graph": "traced", "tasks": 10}
@@ -105,9 +110,7 @@ async def test_the_trace_has_a_lane_per_slot_and_an_arrow_per_dependency(tmp_pat
         by_lane[each["pid"], each["tid"]].append((each["ts"], each["ts"] + each["dur"]))
     for lane in by_lane.values():
         lane.sort()
-        assert all(
-            end <= begin + 0.01 for (_, end), (begin, _) in zip(lane, lane[1:], strict=False)
-        )
+        assert all(end <= begin + 0.01 for (_, end), (begin, _) in pairwise(lane))
     assert {tid for pid, tid in by_lane if names[pid].startswith("worker default")} == {1}
     assert arrows(events) == {
         ("first", "second"),
@@ -142,7 +145,9 @@ def arrows(events: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 async def test_the_critical_path_goes_through_what_took_longest() -> None:
     async with (
-        open_coordinator([WorkerLoop("default", processes=2)], start="eager") as coordinator,
+        open_coordinator(
+            [WorkerLoop("default", processes=2)], start="eager", record_times=True
+        ) as coordinator,
         coordinator.open_graph() as graph,
     ):
         assert str(graph.critical_path()) == "no task has run"
@@ -164,7 +169,7 @@ async def test_the_critical_path_goes_through_what_took_longest() -> None:
 
 async def test_creators_and_returned_tasks_are_on_the_path() -> None:
     async with (
-        open_coordinator([WorkerLoop("default")], start="eager") as coordinator,
+        open_coordinator([WorkerLoop("default")], start="eager", record_times=True) as coordinator,
         coordinator.open_graph() as graph,
     ):
         creator = graph.create_task(create_child, name="creator")
@@ -180,7 +185,9 @@ async def test_creators_and_returned_tasks_are_on_the_path() -> None:
 
 async def test_a_running_task_is_in_the_trace(tmp_path: Path) -> None:
     async with (
-        open_coordinator([WorkerLoop("default", concurrency=2, processes=0)]) as coordinator,
+        open_coordinator(
+            [WorkerLoop("default", concurrency=2, processes=0)], record_times=True
+        ) as coordinator,
         coordinator.open_graph() as graph,
     ):
         task = graph.create_task(trio.sleep_forever, name="endless")
@@ -194,7 +201,7 @@ async def test_a_running_task_is_in_the_trace(tmp_path: Path) -> None:
 
 async def test_what_was_lost_with_its_worker_is_on_the_path_as_waiting() -> None:
     async with (
-        open_coordinator([WorkerLoop("default")]) as coordinator,
+        open_coordinator([WorkerLoop("default")], record_times=True) as coordinator,
         coordinator.open_graph(on_failure="continue") as graph,
     ):
         lost = graph.create_task(die, name="lost")
@@ -203,3 +210,17 @@ async def test_what_was_lost_with_its_worker_is_on_the_path_as_waiting() -> None
         path = graph.critical_path()
         assert [step.name for step in path.steps] == ["after"]
         assert lost.state == "failed"
+
+
+async def test_without_recorded_times_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    async with (
+        open_coordinator([WorkerLoop("default", processes=0)]) as coordinator,
+        coordinator.open_graph("g") as graph,
+    ):
+        assert str(graph.critical_path()) == "no task has run"
+        await graph.create_task(abs, -1).result()
+        assert not coordinator.is_recorded
+        for ask in (graph.critical_path, lambda: graph.trace(tmp_path / "t.json")):
+            with pytest.raises(GraphError, match="no times were recorded in graph 'g': open the"):
+                ask()
+    assert names_in(tmp_path) == []

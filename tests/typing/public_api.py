@@ -12,6 +12,7 @@ from trio_actor_graph import (
     CoordinatorStatistics,
     CurrentTask,
     FailedAttempt,
+    LogLine,
     PredecessorOutcome,
     RetryPolicy,
     Task,
@@ -156,6 +157,12 @@ async def graphs(coordinator: Coordinator) -> None:
         assert_type(graph.name, str)
         assert_type(graph.tasks, tuple[Task[Any], ...])
         assert_type(graph.counts(), dict[State, int])
+        assert_type(graph.logs(scope="graph", after=3, limit=1), tuple[LogLine, ...])
+        assert_type(graph.logs_dropped, int)
+        for line in graph.tasks[0].logs(attempt=1, level="INFO"):
+            assert_type(line, LogLine)
+            assert_type(line.exception, str | None)
+            assert_type(line.extra, dict[str, str])
         assert_type(graph.as_completed(), AsyncIterator[Task[Any]])
         async for task in graph.as_completed():
             assert_type(task, Task[Any])

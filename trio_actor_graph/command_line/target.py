@@ -55,17 +55,29 @@ def load_target(
     Raises:
         BadArguments: there is none, or it is not one to run; a traceback of the module is printed.
     """
-    module_name, _, function_name = target.partition(":")
-    if not module_name or not function_name:
-        raise BadArguments(f"{target!r} is not MODULE:ASYNC_FUNCTION")
+    module, function = find_target(target, "MODULE:ASYNC_FUNCTION")
+    return _check_builder(function, target), _loops(getattr(module, "LOOPS", None), options)
+
+
+def find_target(target: str, form: str) -> tuple[Any, Any]:
+    """The module that `target` names, and what it names in there.
+
+    Args:
+        form: what was to be typed, such as "MODULE:FUNCTION".
+
+    Raises:
+        BadArguments: there is none; a traceback of the module is printed.
+    """
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        raise BadArguments(f"{target!r} is not {form}")
     module = _import(module_name)
     try:
-        function = attrgetter(function_name)(module)
+        return module, attrgetter(name)(module)
     except AttributeError:
         raise BadArguments(
-            f"module {module_name!r} ({getattr(module, '__file__', None)}) has no {function_name!r}"
+            f"module {module_name!r} ({getattr(module, '__file__', None)}) has no {name!r}"
         ) from None
-    return _check_builder(function, target), _loops(getattr(module, "LOOPS", None), options)
 
 
 def without_coordinator(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -56,12 +56,24 @@ class Ended(NamedTuple):
 
 
 def watch(
-    builder: Callable[..., Any], loops: list[WorkerLoop], name: str, console: Console | None
+    builder: Callable[..., Any],
+    loops: list[WorkerLoop],
+    name: str,
+    console: Console | None,
+    **options: Any,
 ) -> Ended:
-    """Run the graph that `builder(graph, coordinator)` builds, shown on the console if any."""
+    """Run the graph that `builder(graph, coordinator)` builds, shown on the console if any.
+
+    Args:
+        builder: what builds it.
+        loops: the worker loops.
+        name: of the graph.
+        console: where its progress is shown.
+        options: further ones of `open_coordinator`.
+    """
     import trio
 
-    return trio.run(_watch, builder, loops, name, console)
+    return trio.run(_watch, builder, loops, name, console, options)
 
 
 def make_console(file: Any) -> Console:
@@ -84,7 +96,11 @@ def print_exception(error: BaseException) -> None:
 
 
 async def _watch(
-    builder: Callable[..., Any], loops: list[WorkerLoop], name: str, console: Console | None
+    builder: Callable[..., Any],
+    loops: list[WorkerLoop],
+    name: str,
+    console: Console | None,
+    options: dict[str, Any],
 ) -> Ended:
     from contextlib import nullcontext
 
@@ -95,7 +111,7 @@ async def _watch(
     began = time.monotonic()
     graph: TaskGraph | None = None
     value = error = None
-    async with open_coordinator(loops) as coordinator:
+    async with open_coordinator(loops, **options) as coordinator:
         try:
             async with coordinator.open_graph(name, on_failure="continue") as graph:
                 shown = show_progress(graph, coordinator, console) if console else nullcontext()

@@ -67,8 +67,8 @@ def _check_task(scheduler: Scheduler, task: TaskRecord) -> None:
     _require(not is_put_off or task.state == "ready", "only what is ready is put off", label)
     _require(task.losses <= LOSSES_MAX, "losses are bounded", label)
     if task.is_ended:
-        is_kept = task.state != "succeeded"
-        _require(is_kept or task.call is None, "a task that succeeded keeps no arguments", label)
+        is_kept = task.state != "succeeded" and task.graph.can_try_again
+        _require(is_kept or task.call is None, "arguments are kept for another try only", label)
         _require(not task.awaited_by, "nobody awaits an ended task", label)
     for attempt in (task.awaited_by or {}).values():
         _require(task.uid in (attempt.awaits or ()), "awaits agree", label)

@@ -43,20 +43,27 @@ def conditions_of_tasks(tasks: Iterable[TaskRecord]) -> dict[TaskRecord, AnyCond
     return {task: condition for task, condition in found if condition is not None}
 
 
+def led_by(task: TaskRecord) -> TaskRecord | None:
+    """The task that created it or, if the app did, its first predecessor; None for neither."""
+    return task.creator or next(iter(task.predecessors), None)
+
+
 def chain(task: TaskRecord, tasks_max: int | None = None) -> list[TaskRecord]:
     """The tasks that led to this one, from the first to itself.
 
-    Each was led to by the task that created it or, if the app did, by its first predecessor.
+    Each was led to by the one before it, as `led_by` says.
 
     Args:
         task: the last of the chain.
         tasks_max: how many are asked for at most, the last ones.
     """
-    steps = [task]
-    while len(steps) != tasks_max and (before := _led_by(steps[-1])) is not None:
-        steps.append(before)
-    steps.reverse()
-    return steps
+    steps = {task: None}
+    before = led_by(task)
+    # It may lead back into itself: a task can be made to wait for what has come of its own.
+    while before is not None and before not in steps and len(steps) != tasks_max:
+        steps[before] = None
+        before = led_by(before)
+    return list(reversed(steps))
 
 
 def ancestors(task: TaskRecord) -> Iterator[TaskRecord]:
@@ -96,18 +103,18 @@ def _condition(task: TaskRecord, leaves: dict[Gate, list[int]]) -> AnyCondition 
             siblings[gate] = None
             gate = gate.parent
 
-    def build(gate: Gate) -> AnyCondition:
+    order = [task.gate]  # from the root down, by a worklist: conditions may be nested deep
+    for gate in order:
+        order.extend(children.get(gate, ()))
+    built: dict[Gate, AnyCondition] = {}
+    for gate in reversed(order):
         if gate.outcome is not None:
-            return Tasks(gate.outcome, tuple(leaves[gate]), gate.needed)
-        parts = tuple(map(build, children[gate]))
-        # A gate over gates needs all of them or one; where there is one it is the same.
-        return AllOf(parts) if gate.needed == gate.total else AnyOf(parts)
-
-    return build(task.gate)
-
-
-def _led_by(task: TaskRecord) -> TaskRecord | None:
-    return task.creator or next(iter(task.predecessors), None)
+            built[gate] = Tasks(gate.outcome, tuple(leaves[gate]), gate.needed)
+        else:
+            parts = tuple(built[child] for child in children[gate])
+            # A gate over gates needs all of them or one; where there is one it is the same.
+            built[gate] = AllOf(parts) if gate.needed == gate.total else AnyOf(parts)
+    return built[task.gate]
 
 
 def _before(task: TaskRecord) -> Iterator[TaskRecord]:

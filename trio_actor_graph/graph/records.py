@@ -81,16 +81,9 @@ class LoopSpec(msgspec.Struct, frozen=True):
 class TaskRecord:
     """One task.
 
-    The times are noted by the coordinator, in seconds of `time.perf_counter`, which all processes
-    of a machine share; the core decides nothing by them.
-
     Attributes:
         creator: the task that created it; None if the app did.
-        created_at: when it was created.
-        began_at: when its last attempt that reported its end began; None for none.
-        ran_until: when that ended.
-        ended_at: the same; or, once the task has ended otherwise than by it, when that was.
-        ran_in: the worker that attempt ran in.
+        times: when things happened to it; None where that is not recorded.
         gate: the root of its condition's gates; None when it waits on nothing.
         attempt: the attempt that counts; None unless it runs, or waits in a worker for what it
             follows.
@@ -114,11 +107,8 @@ class TaskRecord:
         "attempt",
         "attempts",
         "awaited_by",
-        "began_at",
         "call",
-        "created_at",
         "creator",
-        "ended_at",
         "failure",
         "failures",
         "gate",
@@ -129,8 +119,6 @@ class TaskRecord:
         "losses",
         "losses_beside",
         "predecessors",
-        "ran_in",
-        "ran_until",
         "retry_at",
         "returned_by",
         "returns",
@@ -138,6 +126,7 @@ class TaskRecord:
         "spec",
         "state",
         "successors",
+        "times",
         "uid",
     )
 
@@ -150,11 +139,7 @@ class TaskRecord:
         self.loop = loop
         self.call = call
         self.creator: TaskRecord | None = None
-        self.created_at = 0.0
-        self.began_at: float | None = None
-        self.ran_until: float | None = None
-        self.ended_at: float | None = None
-        self.ran_in: WorkerRecord | None = None
+        self.times: TaskTimes | None = None
         self.state: TaskState = "waiting"
         self.gate: Gate | None = None
         self.attempt: AttemptRecord | None = None
@@ -182,6 +167,33 @@ class TaskRecord:
     @property
     def is_ended(self) -> bool:
         return self.state in TERMINAL
+
+    @property
+    def created_at(self) -> float | None:
+        """When it was created; this and the following are None where nothing is recorded."""
+        return None if self.times is None else self.times.created_at
+
+    @property
+    def began_at(self) -> float | None:
+        """When its last attempt that reported its end began."""
+        return None if self.times is None else self.times.began_at
+
+    @property
+    def ran_until(self) -> float | None:
+        """When that ended."""
+        return None if self.times is None else self.times.ran_until
+
+    @property
+    def ran_in(self) -> WorkerRecord | None:
+        """The worker in which that was."""
+        return None if self.times is None else self.times.ran_in
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it ended; None while it has not, or where that is not recorded."""
+        if self.times is None or not self.is_ended:
+            return None
+        return self.times.ran_until if self.times.end_at is None else self.times.end_at
 
     @property
     def is_suspect(self) -> bool:
@@ -242,11 +254,36 @@ class EndedAttempt(msgspec.Struct, frozen=True, gc=False):
         return len(failure.stderr) if isinstance(failure, WorkerEnd) else 0
 
 
+class TaskTimes:
+    """When things happened to a task, in seconds of `time.perf_counter`, which all processes share.
+
+    The coordinator notes them if it is asked to record them or is observed; the core decides
+    nothing by them.
+
+    Attributes:
+        created_at: when it was created.
+        given_at: when an attempt was last sent to a worker.
+        began_at: when the last attempt began of those that have reported their end.
+        ran_until: when that attempt ended.
+        ran_in: the worker that it ran in.
+        end_at: when the task ended, if that was not by the end of that attempt.
+    """
+
+    __slots__ = ("began_at", "created_at", "end_at", "given_at", "ran_in", "ran_until")
+
+    def __init__(self, created_at: float) -> None:
+        self.created_at = created_at
+        self.given_at: float | None = None
+        self.began_at: float | None = None
+        self.ran_until: float | None = None
+        self.ran_in: WorkerRecord | None = None
+        self.end_at: float | None = None
+
+
 class AttemptRecord:
     """One try to run one task in one worker.
 
     Attributes:
-        given_at: when it was sent to its worker, by the clock of a task's times.
         expected_seconds: how long it is expected to run.
         has_awaited: it has waited for a task, so it has begun.
         awaits: the tasks it waits for while it runs, by uid; None for none.
@@ -263,7 +300,6 @@ class AttemptRecord:
         "expected_seconds",
         "followers",
         "follows",
-        "given_at",
         "has_awaited",
         "is_perhaps_unbegun",
         "refusal",
@@ -284,7 +320,6 @@ class AttemptRecord:
         self.attempt_id = attempt_id
         self.task = task
         self.worker = worker
-        self.given_at: float | None = None
         self.expected_seconds = expected_seconds
         self.state: AttemptState = "following" if follows else "assigned"
         self.follows = follows
@@ -294,6 +329,12 @@ class AttemptRecord:
         self.told: TaskRecord | None = None
         self.has_awaited = False
         self.refusal: Refused | None = None
+
+    @property
+    def given_at(self) -> float | None:
+        """When it was sent to its worker; None where that is not recorded."""
+        times = self.task.times
+        return None if times is None or self.task.attempt is not self else times.given_at
 
     def has_to_do_with(self, tasks: Collection[TaskRecord]) -> bool:
         """It awaits one of these tasks, or was told last of the end of one."""
@@ -466,12 +507,14 @@ class GraphRecord:
     """One task graph.
 
     Attributes:
+        can_try_again: tasks that did not succeed keep what they would call, for another try.
         moves: where moves of its tasks are noted, one list for all graphs; None if nobody watches.
         unfinished: how many of its tasks have not ended.
         suspended: how many of its running tasks have given their slot back.
     """
 
     __slots__ = (
+        "can_try_again",
         "counts",
         "is_cancelled",
         "moves",
@@ -482,9 +525,12 @@ class GraphRecord:
         "unfinished",
     )
 
-    def __init__(self, uid: int, name: str, moves: list[Move] | None = None):
+    def __init__(
+        self, uid: int, name: str, moves: list[Move] | None = None, can_try_again: bool = True
+    ):
         self.uid = uid
         self.name = name
+        self.can_try_again = can_try_again
         self.moves = moves
         self.tasks: dict[int, TaskRecord] = {}
         self.counts: dict[TaskState, int] = dict.fromkeys(TASK_STATES, 0)

@@ -131,8 +131,8 @@ class Scheduler:
 
     # ---- graphs and tasks -------------------------------------------------------------------
 
-    def on_graph_opened(self, uid: int, name: str) -> GraphRecord:
-        graph = self.graphs[uid] = GraphRecord(uid, name, self._moves)
+    def on_graph_opened(self, uid: int, name: str, *, can_try_again: bool = True) -> GraphRecord:
+        graph = self.graphs[uid] = GraphRecord(uid, name, self._moves, can_try_again)
         return graph
 
     def on_graph_closed(self, graph: GraphRecord) -> None:
@@ -722,7 +722,7 @@ class Scheduler:
             task.attempt = None
             if attempt.state != "ended":
                 self._stop(attempt)
-        if task.state == "succeeded":  # the others may be tried again
+        if task.state == "succeeded" or not task.graph.can_try_again:
             task.call = None
         if returned is not None:
             task.returns = returned
@@ -800,8 +800,8 @@ class Scheduler:
         if task.history is None:
             task.history = []
         times: tuple[float | None, float | None] = (None, None)
-        if not isinstance(failure, WorkerEnd):  # of those nobody has reported any
-            times = (task.began_at, task.ran_until)
+        if task.times is not None and not isinstance(failure, WorkerEnd):  # nobody reported those
+            times = (task.times.began_at, task.times.ran_until)
         name = attempt.worker.name
         ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *times)
         task.history.append(ended)

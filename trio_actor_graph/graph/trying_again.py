@@ -32,6 +32,11 @@ def check_may_be_tried_again(task: TaskRecord) -> None:
     """
     if task.graph.is_cancelled:
         raise GraphError(f"{task.label}: graph {task.graph.name!r} is cancelled, nothing more runs")
+    if not task.graph.can_try_again:
+        raise GraphError(
+            f"{task.label}: its graph was opened with keep_results='needed', so what it needs "
+            "may be gone"
+        )
     if task.state == "skipped" and (cause := task.skipped_because) is not None:
         raise GraphError(
             f"{task.label} was skipped because of {cause.label}: try that one again, and this will "
@@ -78,7 +83,9 @@ def go_back(task: TaskRecord) -> list[TaskRecord]:
 def _wait_again(task: TaskRecord, happening: str) -> None:
     move_task(task, happening)
     task.graph.unfinished += 1
-    task.failure = task.skipped_because = task.ended_at = None
+    task.failure = task.skipped_because = None
+    if task.times is not None:
+        task.times.end_at = None
     task.failures = task.losses = task.losses_beside = 0
     task.is_seen = False
 

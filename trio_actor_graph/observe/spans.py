@@ -134,7 +134,7 @@ class Spans(Observer):
             span = self._tasks[task] = self._tracer.start_span(
                 f"task {task.spec.name}",
                 context=self._parent_of(task),
-                start_time=_nanoseconds(task.created_at),
+                start_time=_nanoseconds(task.created_at or perf_counter()),
                 attributes={
                     f"{_PREFIX}.task.uid": task.uid,
                     f"{_PREFIX}.task.name": task.spec.name,

@@ -62,7 +62,8 @@ def trace_of(graph: GraphRecord) -> dict[str, Any]:
     """The trace as one JSON object; times in microseconds since the first task was created."""
     now = perf_counter()
     runs = sorted(_runs(graph, now), key=lambda run: run.began)
-    started = min((task.created_at for task in graph.tasks.values()), default=now)
+    created = [task.created_at for task in graph.tasks.values() if task.created_at is not None]
+    started = min(created, default=now)
     builder = _Builder(started, now)
     builder.add_runs(runs)
     builder.add_not_run(graph.tasks.values())
@@ -177,6 +178,7 @@ class _Builder:
                         yield task, predecessor, 0.0
                 if task.creator in self._placed:
                     assert task.creator is not None
+                    assert task.created_at is not None
                     yield task, task.creator, task.created_at
 
     def add_counter(self, runs: Iterable[_Run]) -> None:

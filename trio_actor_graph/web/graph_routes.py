@@ -13,7 +13,7 @@ from trio_actor_graph.web.answers import EVENT_STREAM, Answer, Streamed, json_an
 from trio_actor_graph.web.paging import decode_cursor, encode_cursor
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.pushing import check_batch, create
-from trio_actor_graph.web.queries import EventsQuery, GraphsQuery
+from trio_actor_graph.web.queries import EventsQuery, GraphsQuery, said
 from trio_actor_graph.web.routing import Asked, Route
 from trio_actor_graph.web.sse import stream_events
 from trio_actor_graph.web.types import CreatedGraph, Graph, GraphPage, NewGraph
@@ -23,7 +23,7 @@ async def list_graphs(asked: Asked) -> Answer:
     """The graphs that there are, oldest first."""
     query: GraphsQuery = asked.query
     graphs = asked.serving.graphs
-    after = decode_cursor("graphs", query.cursor)
+    after = decode_cursor("graphs", said(query.cursor))
     found = [
         seen
         for seen in graphs.all()
@@ -91,7 +91,7 @@ async def all_events(asked: Asked) -> Streamed:
 def _events(asked: Asked, graph_uid: int | None) -> Streamed:
     query: EventsQuery = asked.query
     # A browser that comes back sends its own; the parameter is where it had begun.
-    after = asked.headers.get("last-event-id") or query.after
+    after = asked.headers.get("last-event-id") or said(query.after)
     kinds = frozenset(kind for text in query.kinds for kind in text.split(",") if kind)
     unknown = kinds - _KINDS
     if unknown:

@@ -20,7 +20,7 @@ from trio_actor_graph.web.answers import Answer, json_answer
 from trio_actor_graph.web.graphs import SeenGraph
 from trio_actor_graph.web.paging import decode_cursor, encode_cursor
 from trio_actor_graph.web.problems import ProblemRaised
-from trio_actor_graph.web.queries import LogsQuery, PictureQuery, TaskLogsQuery
+from trio_actor_graph.web.queries import LogsQuery, PictureQuery, TaskLogsQuery, said
 from trio_actor_graph.web.routing import Asked, Route
 from trio_actor_graph.web.task_routes import task_asked_for
 from trio_actor_graph.web.types import CriticalPath, CriticalStep, LogPage
@@ -55,14 +55,14 @@ async def task_logs(asked: Asked) -> Answer:
         tasks += ancestors(task)
     elif query.scope == "descendants":
         tasks += descendants(task.graph.tasks.values(), task)
-    return _logs(asked.serving.graphs.get(asked.path["graph"]), query, tasks, query.attempt)
+    return _logs(asked.serving.graphs.get(asked.path["graph"]), query, tasks, said(query.attempt))
 
 
 def _logs(
     seen: SeenGraph, query: LogsQuery, tasks: list[TaskRecord] | None, attempt: int | None
 ) -> Answer:
     what = f"logs-{seen.record.uid}"
-    after = query.after if query.cursor is None else decode_cursor(what, query.cursor)
+    after = decode_cursor(what, cursor) if (cursor := said(query.cursor)) else query.after
     store = seen.log_store
     found = store.of_all(after) if tasks is None else store.of_tasks([t.uid for t in tasks], after)
     level = int(query.level) if _NUMBER.fullmatch(query.level) else query.level

@@ -1,10 +1,14 @@
-"""The parameters of queries, as the structs that decode them."""
+"""The parameters of queries, as the structs that decode them.
+
+What may be left out is UNSET then: beside None, the text "null" would mean that nothing was said.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from trio_actor_graph.graph.states import GraphState, TaskState
 from trio_actor_graph.web.types import PAGE_DEFAULT, PAGE_MAX, WAIT_SECONDS_MAX, Name, Strict
@@ -17,6 +21,13 @@ Limit: TypeAlias = Annotated[
     int, msgspec.Meta(ge=1, le=PAGE_MAX, description="How many items the page may have.")
 ]
 
+T = TypeVar("T")
+
+
+def said(value: T | UnsetType) -> T | None:
+    """The value of a parameter; None if it was left out."""
+    return None if isinstance(value, UnsetType) else value
+
 
 class GraphsQuery(Strict, frozen=True):
     """Which graphs to list."""
@@ -24,7 +35,7 @@ class GraphsQuery(Strict, frozen=True):
     state: Annotated[
         tuple[GraphState, ...], msgspec.Meta(description="Only these; repeatable.")
     ] = ()
-    cursor: Cursor | None = None
+    cursor: Cursor | UnsetType = UNSET
     limit: Limit = PAGE_DEFAULT
 
 
@@ -34,13 +45,13 @@ class TasksQuery(Strict, frozen=True):
     state: Annotated[
         tuple[TaskState, ...], msgspec.Meta(description="Only these; repeatable.")
     ] = ()
-    name: Annotated[Name, msgspec.Meta(description="Only tasks of this name.")] | None = None
-    worker_loop: Annotated[Name, msgspec.Meta(description="Only of this loop.")] | None = None
+    name: Annotated[Name, msgspec.Meta(description="Only tasks of this name.")] | UnsetType = UNSET
+    worker_loop: Annotated[Name, msgspec.Meta(description="Only of this loop.")] | UnsetType = UNSET
     worker: (
         Annotated[Name, msgspec.Meta(description='Only those that run, or last ran, in "loop/0".')]
-        | None
-    ) = None
-    cursor: Cursor | None = None
+        | UnsetType
+    ) = UNSET
+    cursor: Cursor | UnsetType = UNSET
     limit: Limit = PAGE_DEFAULT
 
 
@@ -67,8 +78,8 @@ class EventsQuery(Strict, frozen=True):
                 "by default with the next one.",
             ),
         ]
-        | None
-    ) = None
+        | UnsetType
+    ) = UNSET
     kinds: Annotated[
         tuple[str, ...],
         msgspec.Meta(description="Only these of task, graph, worker, log; repeatable."),
@@ -90,7 +101,7 @@ class LogsQuery(Strict, frozen=True):
             ge=0, lt=2**53, description="Only lines with larger numbers, if there is no cursor."
         ),
     ] = 0
-    cursor: Cursor | None = None
+    cursor: Cursor | UnsetType = UNSET
     limit: Limit = PAGE_DEFAULT
 
 
@@ -105,8 +116,8 @@ class TaskLogsQuery(LogsQuery, frozen=True):
         ),
     ] = "task"
     attempt: (
-        Annotated[int, msgspec.Meta(ge=1, lt=2**31, description="Only of this attempt.")] | None
-    ) = None
+        Annotated[int, msgspec.Meta(ge=1, lt=2**31, description="Of this attempt.")] | UnsetType
+    ) = UNSET
 
 
 class PictureQuery(Strict, frozen=True):

@@ -12,7 +12,7 @@ from trio_actor_graph.web.answers import Answer, json_answer
 from trio_actor_graph.web.paging import decode_cursor, encode_cursor
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.pushing import as_condition, check_condition, condition_refs, push
-from trio_actor_graph.web.queries import ResultQuery, TasksQuery
+from trio_actor_graph.web.queries import ResultQuery, TasksQuery, said
 from trio_actor_graph.web.results import answer_result
 from trio_actor_graph.web.routing import Asked, Route
 from trio_actor_graph.web.types import (
@@ -37,10 +37,11 @@ async def list_tasks(asked: Asked) -> Answer:
     server = asked.serving
     seen = server.graphs.get(asked.path["graph"])
     what = f"tasks-{seen.record.uid}"
-    start = decode_cursor(what, query.cursor)
+    start = decode_cursor(what, said(query.cursor))
     last_event_id = server.ring.last_id
     tasks = list(seen.record.tasks.values())
-    states, name, loop, worker = query.state, query.name, query.worker_loop, query.worker
+    states, name = query.state, said(query.name)
+    loop, worker = said(query.worker_loop), said(query.worker)
     page: list[TaskRecord] = []
     end = start
     for end in range(start, len(tasks)):

@@ -60,7 +60,7 @@ def task_summary(task: TaskRecord, now: float) -> TaskSummary:
         worker_loop=task.loop.name,
         attempt=task.attempts,
         worker=_worker_of(task),
-        created_at=unix_seconds(task.created_at),
+        created_at=None if task.created_at is None else unix_seconds(task.created_at),
         began_at=None if began_at is None else unix_seconds(began_at),
         ended_at=None if ended_at is None else unix_seconds(ended_at),
         seconds=None if began_at is None or until is None else max(0.0, until - began_at),

@@ -7,7 +7,7 @@ are set here too, so that what the app would not log costs nothing.
 **When a line is sent.** At once, if nothing was sent for `LOG_FLUSH_SECONDS`: what a task says last
 before C code takes the interpreter, or the process, is the line that somebody will want. Else soon:
 by whoever watches plain functions, by trio, and at the latest by a thread of its own
-(`LogFlusher`), which sends while a task blocks trio, too.
+(`LogFlusher`), which also sends while a task blocks trio, and what threads say after their task.
 
 **Where a line may be logged.** Anywhere, also in a `__del__` that the garbage collector runs in the
 middle of our own code, while this thread holds one of our locks. So nothing here waits for a lock
@@ -16,16 +16,19 @@ that is taken, but leaves the line for the next who sends.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import math
+import os
 import pickle
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_actor_graph.buffers.windows import windows
@@ -70,11 +73,11 @@ class LogSender(logging.Handler):
         dropped: how many lines were dropped since the last that was sent.
     """
 
-    def __init__(self, settings: LogSettings, link: Link[Any]):
+    def __init__(self, link: Link[Any]):
         super().__init__()
         self.dropped = 0
-        self._settings = settings
         self._link = link
+        self._pid = os.getpid()
         self._runner: AttemptRunner | None = None
         self._early: deque[Logged] = deque()  # before there is a runner
         self._trio_thread = threading.get_ident()
@@ -86,6 +89,7 @@ class LogSender(logging.Handler):
 
     def attach(self, runner: AttemptRunner) -> None:
         """From now on lines travel with the runner's reports."""
+        self._flush()
         self._runner = runner
         runner.on_loaded = self.see_installed
 
@@ -100,15 +104,22 @@ class LogSender(logging.Handler):
         if self not in logging.root.handlers:
             logging.root.addHandler(self)
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Send what there is; nothing more will be. Not `close`, which `logging.shutdown` calls."""
+        logging.root.removeHandler(self)
         self._flusher.close()
         self._flush()
-        super().close()
+        self.close()
 
     # ---- records ----------------------------------------------------------------------------
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Send a record. Without the lock of other handlers, because this may wait for room."""
+        if self.is_in_child:
+            last_resort = logging.lastResort
+            if last_resort is not None and record.levelno >= last_resort.level:
+                last_resort.handle(record)
+            return False
         if getattr(self._building, "is_active", False):  # a `__repr__` logs, or a `__del__`
             self._drop()
             return False
@@ -128,11 +139,15 @@ class LogSender(logging.Handler):
 
     def send_text(self, logger: str, level: int, text: str, attempt: RunningAttempt) -> None:
         """Send a line of the output of a task."""
-        values = {"name": logger, "levelno": level, "levelname": logging.getLevelName(level)}
         try:
-            self._send(logging.makeLogRecord({**values, "msg": text}), attempt)
+            self._send(_text_record(logger, level, text), attempt)
         except Exception:
             self._drop()
+
+    @property
+    def is_in_child(self) -> bool:
+        """Whether this is a fork of the worker, to whose link it must not write."""
+        return os.getpid() != self._pid
 
     def _drop(self) -> None:
         self.dropped += 1
@@ -141,12 +156,13 @@ class LogSender(logging.Handler):
 
     def _end(self, attempt: RunningAttempt) -> None:
         """Send what is left to say, since there may be no line that follows."""
-        for call in self._at_ends:
-            call(attempt)
-        if self.dropped:
-            self._flush_if_free()  # else there is no room for this either
-            text = f"{self.dropped:,} log lines were dropped here"
-            self.send_text("trio_actor_graph", logging.WARNING, text, attempt)
+        with suppress(Exception):
+            for call in self._at_ends:
+                call(attempt)
+            if self.dropped:
+                text = f"{self.dropped:,} log lines were dropped here"
+                record = _text_record("trio_actor_graph", logging.WARNING, text)
+                self._report(record, attempt)  # whether there is room or not: it is the last
 
     def attempt(self) -> RunningAttempt | None:
         """The attempt in which this is called; None for one of a coordinator inside a task."""
@@ -154,9 +170,11 @@ class LogSender(logging.Handler):
         return attempt if attempt is not None and attempt.runner is self._runner else None
 
     def _message(self, record: logging.LogRecord, attempt: RunningAttempt | None) -> Logged:
-        dropped, self.dropped = self.dropped, 0
-        running = None if attempt is None else attempt.message
         text, exception, details = contents(record)
+        dropped, running = 0, None
+        if attempt is not None:  # else nobody would know of which graph they were
+            running = attempt.message
+            dropped, self.dropped = self.dropped, 0
         return Logged(
             None if running is None else running.attempt_id,
             0 if running is None else running.uid,
@@ -179,28 +197,39 @@ class LogSender(logging.Handler):
     # ---- sending ----------------------------------------------------------------------------
 
     def _send(self, record: logging.LogRecord, attempt: RunningAttempt | None) -> None:
-        if not self._has_room(attempt):
+        if self._has_room(attempt):
+            self._report(record, attempt)
+        else:
             self._drop()
-            return
+
+    def _report(self, record: logging.LogRecord, attempt: RunningAttempt | None) -> None:
         message = self._message(record, attempt)
         runner = self._runner
         if runner is None:
             self._early.append(message)
         elif not runner.report_line(message, LOG_FLUSH_SECONDS):
-            if attempt is None or attempt.scope is not None:  # else the watcher of threads sends it
-                self._flusher.ask()
-                if attempt is not None:
-                    runner.flush_soon()
+            self._flusher.ask()
+            if attempt is not None and attempt.scope is not None:
+                runner.flush_soon()
             return
         self._flush_if_free()
 
     def _has_room(self, attempt: RunningAttempt | None) -> bool:
         """Whether a line can be sent; functions in their threads wait for it, for a moment."""
-        if attempt is not None and threading.get_ident() != self._trio_thread:
-            if self._unsent_lines() >= UNSENT_LINES_MAX:
+        if self._has_room_now():
+            return True
+        if attempt is None or threading.get_ident() == self._trio_thread:
+            return False
+        deadline = perf_counter() + LOG_ROOM_SECONDS
+        while not self._has_room_now() and (seconds := deadline - perf_counter()) > 0:
+            if not self._link.has_room:
+                self._link.wait_for_room(seconds)
+            else:
                 self._flush_if_free()
-            if not self._link.has_room and not self._link.is_sending:
-                self._link.wait_for_room(LOG_ROOM_SECONDS)
+                time.sleep(0)  # where another thread does
+        return self._has_room_now()
+
+    def _has_room_now(self) -> bool:
         return self._link.has_room and self._unsent_lines() < UNSENT_LINES_MAX
 
     def _unsent_lines(self) -> int:
@@ -229,17 +258,16 @@ class LogFlusher:
         # Its `put` may be called anywhere, as those of other queues, and events, may not.
         self._asked: SimpleQueue[bool] = SimpleQueue()
         self._is_asked = False
-        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()  # taken once, by who starts the thread
 
     def ask(self) -> None:
         """Have it send within `LOG_FLUSH_SECONDS`."""
         if self._is_asked:
             return
         self._is_asked = True
-        if self._thread is None:
-            name = "trio_actor_graph-logs"
-            self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-            self._thread.start()
+        if self._starting.acquire(blocking=False):
+            # Not by `threading`, which takes locks of its own meanwhile.
+            _thread.start_new_thread(self._serve, ())
         self._asked.put(True)
 
     def close(self) -> None:
@@ -249,7 +277,8 @@ class LogFlusher:
         while self._asked.get():
             time.sleep(LOG_FLUSH_SECONDS)
             self._is_asked = False
-            self._flush()
+            with suppress(Exception):
+                self._flush()
 
 
 @contextmanager
@@ -258,14 +287,13 @@ def open_log_sender(settings: LogSettings | None, link: Link[Any]) -> Iterator[L
     if settings is None:
         yield None
         return
-    sender = LogSender(settings, link)
+    sender = LogSender(link)
     _set_levels(settings)
     sender.see_installed()
     try:
         yield sender
     finally:
-        logging.root.removeHandler(sender)
-        sender.close()
+        sender.stop()
 
 
 def is_of_tractor(logger: str) -> bool:
@@ -284,6 +312,11 @@ def _set_levels(settings: LogSettings) -> None:
     if sent is None:
         for name in settings.disabled:
             logging.getLogger(name).disabled = True
+
+
+def _text_record(logger: str, level: int, text: str) -> logging.LogRecord:
+    values = {"name": logger, "levelno": level, "levelname": logging.getLevelName(level)}
+    return logging.makeLogRecord({**values, "msg": text})
 
 
 # ---- what is in a record -------------------------------------------------------------------------
@@ -369,5 +402,6 @@ def _integer(number: object) -> int:
 
 
 def _time(seconds: object) -> float:
-    is_time = isinstance(seconds, (int, float)) and math.isfinite(seconds)
-    return float(seconds) if is_time else time.time()  # type: ignore[arg-type]
+    if isinstance(seconds, (int, float)) and math.isfinite(seconds):
+        return float(seconds)
+    return time.time()

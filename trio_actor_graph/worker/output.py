@@ -44,7 +44,7 @@ class TaskOutput:
 
     def write(self, text: str) -> int:
         attempt = self._sender.attempt()
-        if attempt is None:
+        if attempt is None or self._sender.is_in_child:
             return int(self._stream.write(text))
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")

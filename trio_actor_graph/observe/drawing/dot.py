@@ -39,7 +39,7 @@ def _lines(picture: Picture, direction: Direction) -> Iterator[str]:
             f' fillcolor="{fill}", color="{line}"{shape}{double}];'
         )
     for edge in picture.edges:
-        label = f', label="×{edge.count:,}"' if edge.count > 1 else ""
+        label = f', label="×{edge.number:,}"' if edge.number > 1 else ""
         yield f"  {edge.source} -> {edge.target} [style={_EDGE_STYLES[edge.kind]}{label}];"
     yield "}"
 

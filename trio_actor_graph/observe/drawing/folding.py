@@ -5,7 +5,8 @@ It goes from fine to coarse and stops at the first way that is small enough:
 1. tasks of the same name in the same stage, the most numerous first;
 2. tasks of the same function in the same stage, whatever their names;
 3. the same over bands of neighbouring stages, for what is too long;
-4. beyond the most numerous functions of a band, all other tasks together.
+4. beyond the most numerous functions of a band, all other tasks together; of these functions there
+   are the fewer the more of them lead to each other.
 
 So a crawl that names each task after its page keeps its shape, and a chain of ten thousand or ten
 thousand names still are a picture. Conditions are folded by their text in place of a name.
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from os.path import commonprefix
 from typing import Final, TypeAlias
 
 from trio_actor_graph.observe.drawing.picture import (
@@ -40,7 +40,7 @@ edges lie beside each other and push the boxes apart."""
 
 BANDS_PART: Final = 8
 """A picture that is too long is folded into this part of its nodes as bands of stages, so that a
-band has room for as many functions."""
+band has room for as many functions. If all leads to all, there are a quarter as many bands."""
 
 WORTH_SHOWING: Final = 0.01
 """Which part of its band a function must make up to be shown beside "other names"."""
@@ -54,8 +54,7 @@ _Key: TypeAlias = Hashable
 def fold(picture: Picture, nodes_max: int = NODES_MAX) -> Picture:
     """The same picture with at most `nodes_max` nodes; itself if it is small enough.
 
-    Edges are merged with counts. Where that still leaves too many, which takes a graph in which
-    nearly everything leads to everything, they are left as they are.
+    Edges are merged with counts; too many edges are a reason to fold as well as too many nodes.
     """
     if _is_small(picture, nodes_max):
         return picture
@@ -71,13 +70,15 @@ def fold(picture: Picture, nodes_max: int = NODES_MAX) -> Picture:
 def _is_small(picture: Picture, nodes_max: int) -> bool:
     if len(picture.nodes) > nodes_max or len(picture.edges) > nodes_max * EDGES_PER_NODE:
         return False
-    stages = {node.key: node.stage for node in picture.nodes}
+    # Stages that no node is in any more do not count: bands are as far apart as stages are.
+    layers = {stage: n for n, stage in enumerate(sorted({node.stage for node in picture.nodes}))}
+    stages = {node.key: layers[node.stage] for node in picture.nodes}
     reach = sum(abs(stages[edge.source] - stages[edge.target]) for edge in picture.edges)
     return reach <= nodes_max * REACH_PER_NODE
 
 
 def _ways(picture: Picture, nodes_max: int) -> Iterator[tuple[list[_Key], bool]]:
-    """For each way to fold, the group of each node, and whether it is the last way.
+    """For each way to fold, the group of each node, and whether it is the last one.
 
     A group of one member is left alone.
     """
@@ -87,12 +88,24 @@ def _ways(picture: Picture, nodes_max: int) -> Iterator[tuple[list[_Key], bool]]
     for keys in (by_name, by_function):
         yield _most_numerous_first(keys, nodes_max), False
         yield keys, False
-    bands = max(1, nodes_max // BANDS_PART)
-    width = max(1, -(-(max(node.stage for node in nodes) + 1) // bands))
-    in_bands = [_function(node, node.stage // width) for node in nodes]
-    yield in_bands, False
-    bands = len({node.stage // width for node in nodes})
-    yield _with_others(nodes, in_bands, width, max(1, nodes_max // bands - 2)), True
+    for bands in (nodes_max // BANDS_PART, nodes_max // BANDS_PART // 4):
+        width = _band_width(nodes, max(1, bands))
+        in_bands = [_function(node, node.stage // width) for node in nodes]
+        yield in_bands, False
+        most = max(1, nodes_max // len({node.stage // width for node in nodes}) - 2)
+        yield _with_others(nodes, in_bands, width, most), False
+        # Only where bands are few as well does it help to show fewer functions.
+        while most > 1 and bands < nodes_max // BANDS_PART:
+            most //= 2
+            yield _with_others(nodes, in_bands, width, most), False
+    width = _band_width(nodes, max(1, nodes_max // BANDS_PART // 4))
+    yield _with_others(nodes, [None] * len(nodes), width, 0), True
+
+
+def _band_width(nodes: tuple[Node, ...], bands: int) -> int:
+    """How many stages go into each of so many bands."""
+    stages = max(node.stage for node in nodes) + 1
+    return -(-stages // bands)
 
 
 def _function(node: Node, stage: int) -> _Key:
@@ -141,7 +154,7 @@ def _folded(picture: Picture, keys: list[_Key]) -> Picture:
             node = _group(f"g{len(nodes) + 1}", folded, is_others)
         nodes.append(node)
         place.update((each.key, node.key) for each in folded)
-    # In the direction of work, which bands have cycles in: conditions stand before what they let go.
+    # Bands have cycles among them, which are cut in this order: a condition leads to its task.
     nodes.sort(key=lambda node: (node.stage, not node.is_condition))
     inside, edges = _merged(picture.edges, place)
     return picture._replace(
@@ -171,10 +184,19 @@ def _shared_label(members: list[Node], is_others: bool) -> str:
         return next(iter(names))
     if is_others:
         return "other conditions" if members[0].is_condition else "other names"
-    shared = commonprefix((min(names), max(names))).rstrip()  # noqa: RUF071 - of names, not paths
+    shared = _shared_beginning(min(names), max(names)).rstrip()
     if len(shared) >= SHARED_NAME_CHARACTERS_MIN:
         return f"{shared} …"
     return f"{len(names):,} names"
+
+
+def _shared_beginning(one: str, other: str) -> str:
+    length = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        length += 1
+    return one[:length]
 
 
 def _merged(edges: Iterable[Edge], place: Mapping[str, str]) -> tuple[Counter[str], list[Edge]]:
@@ -184,7 +206,7 @@ def _merged(edges: Iterable[Edge], place: Mapping[str, str]) -> tuple[Counter[st
     for edge in edges:
         source, target = place[edge.source], place[edge.target]
         if source == target:
-            inside[source] += edge.count
+            inside[source] += edge.number
         else:
-            counts[Edge(source, target, edge.kind)] += edge.count
-    return inside, [edge._replace(count=number) for edge, number in counts.items()]
+            counts[Edge(source, target, edge.kind)] += edge.number
+    return inside, [edge._replace(number=number) for edge, number in counts.items()]

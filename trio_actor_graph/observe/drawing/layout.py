@@ -114,7 +114,7 @@ class _Wire(NamedTuple):
 
 
 class _Laying:
-    """The work of `lay_out`. A vertex is a node, by its place in the picture, or a bend of a wire."""
+    """The work of `lay_out`. A vertex is a node, by its place, or a bend of a wire."""
 
     def __init__(self, picture: Picture, sizes: Mapping[str, Size], direction: Direction):
         self._picture = picture
@@ -218,7 +218,11 @@ class _Laying:
     def _unit(self, vertices: Sequence[int]) -> float:
         """How many pixels igraph's distance of one is worth across the direction of work."""
         rooms = [self._sizes[x][1] for x in vertices if x < len(self._sizes)]
-        return GAP + median(rooms)
+        wires = len(vertices) - len(rooms)
+        if wires <= len(rooms):
+            return GAP + median(rooms)
+        # Where there is little but wires, most distances are between those.
+        return (len(rooms) * (GAP + median(rooms)) + wires * WIRE_GAP) / len(vertices)
 
     def _room(self, vertex: int) -> float:
         """Half of what a vertex takes across."""
@@ -282,7 +286,7 @@ class _Laying:
         counted: set[int] = set()
         for wire, edge in zip(self._wires, self._picture.edges, strict=True):
             if self._component[wire.vertices[0]] == number:
-                if edge.count > 1:
+                if edge.number > 1:
                     ends = (wire.vertices[0], wire.vertices[-2])
                     counted.update(self._layers[vertex] for vertex in ends)
                 for one, other in pairwise(wire.vertices):

@@ -36,11 +36,14 @@ def _lines(picture: Picture, direction: Direction) -> Iterator[str]:
     for node in picture.nodes:
         yield f"  {node.key}{_box(node)}:::{node.state}"
     for edge in picture.edges:
-        label = f'|"×{edge.count:,}"|' if edge.count > 1 else ""
+        label = f'|"×{edge.number:,}"|' if edge.number > 1 else ""
         yield f"  {edge.source} {_ARROWS[edge.kind]}{label} {edge.target}"
     text = GROUNDS["light"].text  # boxes are light, also where the page is dark
-    for state in dict.fromkeys(node.state for node in picture.nodes):
-        fill, line = STATE_COLOURS[state]["light"]
+    present = {node.state for node in picture.nodes}
+    for state, themes in STATE_COLOURS.items():
+        if state not in present:
+            continue
+        fill, line = themes["light"]
         yield f"  classDef {state} fill:{fill},stroke:{line},color:{text}"
 
 

@@ -207,6 +207,7 @@
   COLUMNS.forEach((name, column) => {
     const th = document.createElement("th"), button = document.createElement("button");
     th.scope = "col";
+    if (column === 0 || column === 3) th.className = "number";
     button.textContent = name;
     button.onclick = () => {
       order = { column, sign: order.column === column ? -order.sign : 1 };

@@ -27,7 +27,15 @@ ERROR_CHARACTERS_MAX: Final = 300
 """How much of an error's first line is kept."""
 
 _FOREMOST: Final[tuple[NodeState, ...]] = (
-    *("failed", "running", "ready", "waiting", "cancelled", "skipped", "shut", "succeeded", "open"),
+    "failed",
+    "running",
+    "ready",
+    "waiting",
+    "cancelled",
+    "skipped",
+    "shut",
+    "succeeded",
+    "open",
 )
 
 
@@ -88,13 +96,13 @@ class Edge(NamedTuple):
     """An arrow between two nodes, by their keys, in the direction of work.
 
     Attributes:
-        count: how many edges of tasks were merged into it.
+        number: how many edges of tasks were merged into it.
     """
 
     source: str
     target: str
     kind: EdgeKind
-    count: int = 1  # type: ignore[assignment]  # hides tuple.count, which nobody needs
+    number: int = 1
 
 
 class Picture(NamedTuple):
@@ -121,7 +129,10 @@ class Picture(NamedTuple):
 
 def foremost_state(counts: Mapping[NodeState, int]) -> NodeState:
     """The state among these that most deserves a look: failures, then what is under way."""
-    return next((state for state in _FOREMOST if counts.get(state)), "waiting")
+    for state in _FOREMOST:
+        if counts.get(state):
+            return state
+    return "waiting"
 
 
 def clean(text: str, characters_max: int) -> str:

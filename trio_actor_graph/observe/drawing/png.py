@@ -1,5 +1,8 @@
 """A scene as pixels, by Pillow and with the font that it brings.
 
+That font has hardly more than ASCII, so a text with other letters is drawn with one of the system's
+fonts where there is one; what that one lacks becomes empty boxes, as it does everywhere else.
+
 It is drawn larger than it will be and then made smaller, which is what makes its lines smooth.
 """
 
@@ -8,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -36,6 +40,12 @@ OVERSAMPLING: Final = 2
 PIXELS_MAX: Final = 25_000_000
 """How many pixels an image has at most: what is larger is drawn at a smaller scale. Four times as
 many are in memory while it is drawn, 300 MB."""
+
+FONTS: Final = (
+    *("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf"),
+    *("LiberationSans-Regular.ttf", "Arial Unicode.ttf", "Arial.ttf"),
+)
+"""System fonts for texts with more than ASCII, the one with the most letters first."""
 
 _CURVE_STEPS: Final = 24
 _NOT_IN_FONT: Final = str.maketrans({"×": "x", "…": ".."})
@@ -111,14 +121,15 @@ class _Pen:
         self._draw.line(list(points), fill=colour, width=pixels, joint="curve")
 
     def _label(self, shape: Label, kind: str) -> None:
-        font = _font(round(shape.size * self._scale, 1))
+        text = shape.text.translate(_NOT_IN_FONT)
+        font = _font(round(shape.size * self._scale, 1), text.isascii())
         anchor = {"start": "lm", "middle": "mm", "end": "rm"}[shape.anchor]
         is_bold, is_count = kind == "strong", kind == "count"
         colour = _GROUND.dim if kind in ("dim", "count") else _GROUND.text
         stroke = 2 * self._scale if is_count else 0.25 * self._scale if is_bold else 0
         self._draw.text(
             (shape.x * self._scale, shape.y * self._scale),
-            shape.text.translate(_NOT_IN_FONT),
+            text,
             fill=colour,
             font=font,
             anchor=anchor,
@@ -130,10 +141,13 @@ class _Pen:
         return [(x * self._scale, y * self._scale) for x, y in points]
 
 
-@lru_cache(maxsize=16)
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+@lru_cache(maxsize=32)
+def _font(size: float, is_plain: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     from PIL import ImageFont
 
+    for name in () if is_plain else FONTS:
+        with suppress(OSError):  # there is no such font here
+            return ImageFont.truetype(name, size)
     return ImageFont.load_default(size)
 
 

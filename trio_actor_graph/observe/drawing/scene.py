@@ -39,6 +39,9 @@ MARGIN: Final = 24.0
 TEXT: Final = 13.0
 SMALL: Final = 11.0
 TITLE: Final = 16.0
+BOLD: Final = 1.12
+"""How much wider bold letters are."""
+
 SYMBOL: Final = 5.0
 PAD: Final = 10.0
 TASK_HEIGHT: Final = 30.0
@@ -118,7 +121,11 @@ def scene_of(picture: Picture, direction: Direction) -> Scene:
     legend, top = _legend(picture, width)
     left = (width - layout.width) / 2
     nodes = {node.key: node for node in picture.nodes}
-    ends = Ends(Counter(e.source for e in picture.edges), Counter(e.target for e in picture.edges))
+    ends = Ends(
+        Counter(edge.source for edge in picture.edges),
+        Counter(edge.target for edge in picture.edges),
+        Counter(frozenset((edge.source, edge.target)) for edge in picture.edges),
+    )
     names = {node.key: _title(node) for node in picture.nodes}
     return Scene(
         width=width,
@@ -171,7 +178,7 @@ def _edge_text(edge: Edge, names: dict[str, str]) -> str:
     words = f"{names[edge.source]} {EDGE_WORDS[edge.kind]} {names[edge.target]}"
     if edge.kind in ("succeeded", "completed"):
         words = f"{names[edge.source]} {EDGE_WORDS[edge.kind]} for {names[edge.target]}"
-    return f"{words} ×{edge.count:,}" if edge.count > 1 else words
+    return f"{words} ×{edge.number:,}" if edge.number > 1 else words
 
 
 # Nodes
@@ -184,7 +191,7 @@ def _size(node: Node) -> Size:
         return _even(2 * PAD + symbol + label + 6 + text_width(f"#{node.uid}", SMALL)), TASK_HEIGHT
     if node.kind == "condition":
         return _even(2 * PAD + 4 + symbol + text_width(short(node.label), SMALL)), CONDITION_HEIGHT
-    first = label + 8 + text_width(f"×{node.total:,}", TEXT)
+    first = label + 8 + BOLD * text_width(f"×{node.total:,}", TEXT)
     second = sum(width for *_, width in _tallies(node))
     return _even(2 * PAD + max(first, second)), GROUP_HEIGHT
 
@@ -270,24 +277,26 @@ def _count_label(
     Where many leave and many arrive there is no such place; the tooltip tells it.
     """
     leaving, arriving = ends.leaving[edge.source], ends.arriving[edge.target]
-    if edge.count == 1 or min(leaving, arriving) > ALONE_MAX:
+    is_alone = ends.pairs[frozenset((edge.source, edge.target))] == 1
+    if edge.number == 1 or not is_alone or min(leaving, arriving) > ALONE_MAX:
         return
     is_at_source = leaving <= arriving
     (x, y), sign = (route[0], 1) if is_at_source else (route[-1], -1)
     if direction == "right":
         sign = sign if route[-1][0] >= route[0][0] else -sign
         anchor: Literal["start", "end"] = "start" if sign > 0 else "end"
-        yield Label(x + sign * 10, y - 8, f"×{edge.count:,}", "count", SMALL, anchor)
+        yield Label(x + sign * 10, y - 8, f"×{edge.number:,}", "count", SMALL, anchor)
     else:
         sign = sign if route[-1][1] >= route[0][1] else -sign
-        yield Label(x + 6, y + sign * 16, f"×{edge.count:,}", "count", SMALL)
+        yield Label(x + 6, y + sign * 16, f"×{edge.number:,}", "count", SMALL)
 
 
 class Ends(NamedTuple):
-    """How many edges leave and arrive at each node, by key."""
+    """How many edges leave and arrive at each node, by key, and how many join each two of them."""
 
     leaving: Counter[str]
     arriving: Counter[str]
+    pairs: Counter[frozenset[str]]
 
 
 def _moved(points: Iterable[Point], x: float, y: float) -> tuple[Point, ...]:
@@ -304,7 +313,7 @@ def _legend(picture: Picture, width: float) -> tuple[list[Shape], float]:
     words = "1 task" if total == 1 else f"{total:,} tasks"
     if picture.nodes and sum(not n.is_condition for n in picture.nodes) < total:
         words += ", folded by name and stage"
-    after = MARGIN + text_width(title, TITLE) + 14
+    after = MARGIN + BOLD * text_width(title, TITLE) + 10
     shapes: list[Shape] = [
         Label(MARGIN, MARGIN + 4, title, "strong", TITLE),
     ]
@@ -325,9 +334,12 @@ def _state_entries(picture: Picture) -> Iterator[tuple[float, Sequence[Shape]]]:
     for node in picture.nodes:
         for state, number in node.counts.items() if node.is_condition else ():
             conditions[state] = conditions.get(state, 0) + number
-    tallies: list[tuple[NodeState, str, int]]
-    tallies = [(state, state, n) for state, n in picture.counts.items() if n]
-    tallies += [(state, f"condition {state}", n) for state, n in conditions.items()]
+    tallies: list[tuple[NodeState, str, int]] = []
+    for state, number in picture.counts.items():
+        if number:
+            tallies.append((state, str(state), number))
+    for state, number in conditions.items():
+        tallies.append((state, f"condition {state}", number))
     for state, words, number in tallies:
         text = f"{words} {number:,}"
         shapes = [*_symbol(state, SYMBOL, 0), Label(2 * SYMBOL + 6, 0, text, "text", SMALL)]

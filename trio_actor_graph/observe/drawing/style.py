@@ -39,19 +39,25 @@ GROUNDS: Final[dict[Theme, Ground]] = {
     "dark": Ground("#0d1117", "#e6edf3", "#9aa4af", "#7d8590", "#59616b"),
 }
 
-_GREEN: Final = {"light": Colours("#dff6e3", "#1a7f37"), "dark": Colours("#12321c", "#3fb950")}
-_PURPLE: Final = {"light": Colours("#f1e8fd", "#8250df"), "dark": Colours("#2c1f47", "#b083f0")}
+_GREEN: Final[dict[Theme, Colours]] = {
+    "light": Colours("#dff6e3", "#1a7f37"),
+    "dark": Colours("#12321c", "#3fb950"),
+}
+_PURPLE: Final[dict[Theme, Colours]] = {
+    "light": Colours("#f1e8fd", "#8250df"),
+    "dark": Colours("#2c1f47", "#b083f0"),
+}
 
 STATE_COLOURS: Final[dict[NodeState, dict[Theme, Colours]]] = {
     "waiting": {"light": Colours("#f2f4f6", "#6e7781"), "dark": Colours("#21262d", "#8b949e")},
     "ready": {"light": Colours("#fff4cf", "#9a6700"), "dark": Colours("#372a0c", "#d29922")},
     "running": {"light": Colours("#ddecff", "#0969da"), "dark": Colours("#10284a", "#58a6ff")},
-    "succeeded": _GREEN,  # type: ignore[dict-item]
+    "succeeded": _GREEN,
     "failed": {"light": Colours("#ffe3e1", "#cf222e"), "dark": Colours("#4a1a1c", "#ff7b72")},
-    "skipped": _PURPLE,  # type: ignore[dict-item]
+    "skipped": _PURPLE,
     "cancelled": {"light": Colours("#fcebdd", "#bc4c00"), "dark": Colours("#3d2213", "#db8a4a")},
-    "open": _GREEN,  # type: ignore[dict-item]
-    "shut": _PURPLE,  # type: ignore[dict-item]
+    "open": _GREEN,
+    "shut": _PURPLE,
 }
 
 EDGE_DASHES: Final[dict[EdgeKind, tuple[float, ...]]] = {
@@ -124,20 +130,20 @@ MARKS: Final[dict[NodeState, str]] = {
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float) -> float:
-    """About how wide a text is in a usual sans-serif font: rather a little more than less."""
+    """About how wide a text is at most in a usual sans-serif font, such as the wide DejaVu Sans."""
     return size * sum(map(_character_width, text))
 
 
 def _character_width(character: str) -> float:
     if character in "iljtfrI.,:;'|!()[] ":
-        return 0.36
+        return 0.4
     if character in "mwMW@%—…":
-        return 0.95
+        return 1.0
     if unicodedata.combining(character):
         return 0.0
     if unicodedata.east_asian_width(character) in "WF":
         return 1.05
-    return 0.69 if character.isupper() else 0.59
+    return 0.74 if character.isupper() else 0.64
 
 
 def short(text: str, characters_max: int = LABEL_CHARACTERS_MAX) -> str:

@@ -2,8 +2,8 @@
 
 Where several vertices of a layer lead to the same one, as the leaves of a tree do that is folded
 further on, igraph's sweeps put them into any order, and what came before them crosses. Here the
-same sweeps are made with a sort that keeps ties as they were, from igraph's order and from the order
-of a walk in depth, which is free of crossings for a tree. The order with the fewest crossings wins.
+same sweeps are made with a sort that keeps ties as they were, from igraph's order and from that of
+a walk in depth, which is free of crossings for a tree. The order with the fewest crossings wins.
 """
 
 from __future__ import annotations
