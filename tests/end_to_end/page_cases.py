@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import trio
 from browser import chromium_path, open_browser_page
 
-from trio_actor_graph import Coordinator, WorkerLoop, current_task, open_coordinator
+from trio_actor_graph import Coordinator, TaskGraph, WorkerLoop, current_task, open_coordinator
 from trio_actor_graph.web.server import HttpServer
 
 T = TypeVar("T")
@@ -69,6 +69,19 @@ async def open_served() -> AsyncIterator[tuple[Coordinator, HttpServer]]:
     """A coordinator with two workers and an HTTP server on the loopback."""
     async with open_workers() as coordinator, coordinator.serve_http(port=0) as server:
         yield coordinator, server
+
+
+async def hold_graph(
+    coordinator: Coordinator,
+    name: str,
+    path: str,
+    task_status: trio.TaskStatus[TaskGraph] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Keeps a graph open until its one task has ended, in whatever way."""
+    async with coordinator.open_graph(name, on_failure="continue") as graph:
+        graph.create_task(wait_for_file, path)
+        task_status.started(graph)
+        await graph.wait_finished()
 
 
 @dataclasses.dataclass

@@ -13,6 +13,7 @@ from page_cases import (
     ask,
     fail,
     fail_once,
+    hold_graph,
     open_served,
     open_workers,
     serve,
@@ -167,6 +168,36 @@ async def test_a_task_is_cancelled_and_another_tried_again(tmp_path: Path):
             assert tiles(page)["failed"] == 0
 
         await visit(server, look)
+
+
+async def test_another_graph_is_chosen_and_cancelled(tmp_path: Path):
+    """The newest that runs is shown first; each has an address; cancelling one leaves the other."""
+    never = str(tmp_path / "never")
+    async with open_served() as (coordinator, server), trio.open_nursery() as nursery:
+        graphs = [
+            await nursery.start(hold_graph, coordinator, name, never) for name in ("one", "other")
+        ]
+
+        def look(page: Any) -> None:
+            picker = page.get_by_label("Graph", exact=True).first
+            wait_text(page, "#graph-select option", "other")
+            assert picker.input_value() == str(graphs[1].uid)
+            picker.select_option(str(graphs[0].uid))
+            page.wait_for_function("() => document.title === '0 % one'")
+            assert page.url.endswith(f"#/graphs/{graphs[0].uid}")
+            page.get_by_role("button", name="Cancel graph").click()
+            page.get_by_role("dialog").get_by_role("button", name="Cancel graph").click()
+            wait_text(page, "#graph-state", "closed")
+            wait_text(page, ".tile[data-state=cancelled]", "1")
+            assert ask(lambda: [graph.counts()["running"] for graph in graphs]) == [0, 1]
+            page.evaluate("location.hash = '#/graphs/999999'")
+            wait_text(page, "#toast", "That graph is not there any more.")
+            page.wait_for_function("() => document.title === '0 % other'")
+            ask(graphs[1].cancel)
+            wait_text(page, "#graph-state", "closed")
+
+        # Asking for a graph that is not there is an error to Chromium's console.
+        await visit(server, look, ["404"])
 
 
 async def test_ten_thousand_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
