@@ -254,7 +254,7 @@ class EndedAttempt(msgspec.Struct, frozen=True, gc=False):
         return len(failure.stderr) if isinstance(failure, WorkerEnd) else 0
 
 
-class TaskTimes:
+class TaskTimes(msgspec.Struct, gc=False):
     """When things happened to a task, in seconds of `time.perf_counter`, which all processes share.
 
     The coordinator notes them if it is asked to record them or is observed; the core decides
@@ -269,15 +269,12 @@ class TaskTimes:
         end_at: when the task ended, if that was not by the end of that attempt.
     """
 
-    __slots__ = ("began_at", "created_at", "end_at", "given_at", "ran_in", "ran_until")
-
-    def __init__(self, created_at: float) -> None:
-        self.created_at = created_at
-        self.given_at: float | None = None
-        self.began_at: float | None = None
-        self.ran_until: float | None = None
-        self.ran_in: WorkerRecord | None = None
-        self.end_at: float | None = None
+    created_at: float
+    given_at: float | None = None
+    began_at: float | None = None
+    ran_until: float | None = None
+    ran_in: WorkerRecord | None = None
+    end_at: float | None = None
 
 
 class AttemptRecord:
