@@ -315,10 +315,14 @@ class Coordinator:
         Raises:
             GraphError: an argument is not what it should be, or the address cannot be had.
         """
-        from trio_actor_graph.web.limits import HttpLimits
-        from trio_actor_graph.web.server import open_server
-
         self._check_open()
+        try:
+            from trio_actor_graph.web.limits import HttpLimits
+            from trio_actor_graph.web.server import open_server
+        except ModuleNotFoundError as error:
+            raise GraphError(
+                f"serving needs {error.name}: pip install 'trio-actor-graph[web]'"
+            ) from error
         return open_server(
             self,
             socket_path,

@@ -114,7 +114,10 @@ RULES = [
     Rule(
         "observe.drawing",
         "a picture is made of records, and decides nothing",
-        only=("PIL", "igraph", "msgspec", *ours("errors", "graph", "observe.drawing")),
+        only=(
+            *("PIL", "igraph", "msgspec"),
+            *ours("errors", "graph", "observe.drawing", "observe.files"),
+        ),
         never=("logging", "random", "subprocess", "time", *ours("graph.scheduler")),
     ),
     *(

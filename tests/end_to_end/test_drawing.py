@@ -63,7 +63,7 @@ async def open_story() -> AsyncIterator[tuple[TaskGraph, trio.Event]]:
         WorkerLoop("default"),
     ]
     async with (
-        open_coordinator(loops) as coordinator,
+        open_coordinator(loops, record_times=True) as coordinator,
         coordinator.open_graph("story", on_failure="continue") as graph,
     ):
         numbers = [graph.create_task(fetch, n) for n in range(3)]
@@ -160,7 +160,7 @@ async def test_a_folded_group_is_opened_by_keyboard(tmp_path: Path) -> None:
     """Its tasks are listed with state, seconds, worker and error; search and Escape work."""
     path = tmp_path / "page.html"
     async with (
-        open_coordinator({"default": 2}) as coordinator,
+        open_coordinator({"default": 2}, record_times=True) as coordinator,
         coordinator.open_graph("many", on_failure="continue") as graph,
     ):
         numbers = [graph.create_task(fetch, n, name="get") for n in range(220)]

@@ -151,6 +151,18 @@ async def test_a_request_with_a_key_is_done_once() -> None:
         is_problem(other, 422, "key-reused")
 
 
+async def test_a_client_that_goes_and_asks_again_finds_it_done_once() -> None:
+    async with serving() as s:
+        key = {"Idempotency-Key": "k"}
+        for _ in range(5):
+            with trio.move_on_after(0.001):
+                async with client_of(s.server) as http:
+                    await http.post("/v1/graphs", json={"name": "once"}, headers=key)
+        answer = await s.http.post("/v1/graphs", json={"name": "once"}, headers=key)
+        page = await s.get("/v1/graphs")
+        assert [each["uid"] for each in page["graphs"]] == [answer.json()["graph"]["uid"]]
+
+
 async def test_a_key_of_a_refused_request_can_be_used_again() -> None:
     async with serving() as s:
         key = {"Idempotency-Key": "k"}

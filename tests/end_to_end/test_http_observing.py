@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from http_cases import FUNCTIONS, Serving, client_of, is_problem
+from http_cases import FUNCTIONS, Serving, client_of, is_problem, serving
 
 from trio_actor_graph import WorkerLoop, current_task, open_coordinator
 
@@ -134,3 +134,11 @@ async def test_picture_trace_and_critical_path(s: Serving) -> None:
     assert [step["uid"] for step in path["steps"]] == [first, second]
     assert path["seconds"] >= 0.05
     assert path["steps"][1]["because"] == "predecessor"
+
+
+async def test_a_graph_that_is_too_large_is_not_gone_through() -> None:
+    async with serving(limits={"observed_tasks": 2}) as s:
+        graph, _ = await s.create(*[{"function": "add", "args": [n]} for n in range(3)])
+        for what in ("picture.svg", "trace", "critical-path"):
+            answer = await s.http.get(f"/v1/graphs/{graph}/{what}")
+            is_problem(answer, 422, "graph-too-large")

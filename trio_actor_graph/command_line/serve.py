@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from trio_actor_graph.command_line.target import BadArguments, find_target
 
@@ -132,10 +132,6 @@ async def _serve(factory: Factory, arguments: argparse.Namespace) -> None:
             server = await stack.enter_async_context(serving)
         except GraphError as error:
             raise BadArguments(str(error)) from None
-        except ModuleNotFoundError as error:
-            raise BadArguments(
-                f"serving needs {error.name}: pip install 'trio-actor-graph[web]'"
-            ) from None
         _tell_where(server)
         await trio.sleep_forever()
 
@@ -154,5 +150,4 @@ def _load_factory(target: str) -> Factory:
     _, function = find_target(target, "MODULE:FUNCTION")
     if not callable(function) or inspect.iscoroutinefunction(function):
         raise BadArguments(f"{target!r} is not a function that returns a coordinator")
-    factory: Factory = function
-    return factory
+    return cast("Factory", function)

@@ -36,7 +36,7 @@ class Gate:
         parent: Gate | None = None,
     ):
         self.task = task
-        self.outcome = outcome
+        self.outcome: Outcome | None = outcome
         self.needed = needed
         self.total = total
         self.parent = parent

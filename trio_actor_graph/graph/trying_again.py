@@ -71,7 +71,7 @@ def go_back(task: TaskRecord) -> list[TaskRecord]:
         task.returns.returned_by.remove(task)
         task.returns = None
     back: list[TaskRecord] = []
-    level = [(task, task.state)]
+    level: list[tuple[TaskRecord, TaskState]] = [(task, task.state)]
     _wait_again(task, "tried again")
     while level:
         back += [each for each, _ in level]

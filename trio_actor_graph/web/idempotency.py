@@ -74,13 +74,16 @@ class IdempotencyKeys:
     async def _do(self, key: str, new: _Remembered, do: Callable[[], Awaitable[Answer]]) -> Answer:
         self._by_key[key] = new
         try:
-            new.answer = await do()
-            self._bytes += len(new.answer.body)
+            # To the end, also if the client has gone: it is going to ask again with the same key,
+            # and what was done but not remembered would be done twice.
+            with trio.CancelScope(shield=True):
+                answer = new.answer = await do()
+            self._bytes += len(answer.body)
         finally:
             if new.answer is None:
                 del self._by_key[key]
             new.is_done.set()
-        return new.answer
+        return answer
 
     def _forget_old(self) -> None:
         """Make room for one more; what is at work stays."""

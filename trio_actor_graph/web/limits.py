@@ -81,6 +81,10 @@ CLOSED_TASKS_MAX: Final = 100_000
 CLOSED_LOG_LINES_MAX: Final = 100_000
 """How many log lines they may have in all: about 60 MB."""
 
+OBSERVED_TASKS_MAX: Final = 100_000
+"""How many tasks a graph may have whose picture, trace or critical path is asked for: the program
+has no time for anything else while that is gathered, about a second for so many."""
+
 
 class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds of one server; see the constants of this module for what each is and why."""
@@ -106,6 +110,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     closed_graphs: int = CLOSED_GRAPHS_MAX
     closed_tasks: int = CLOSED_TASKS_MAX
     closed_log_lines: int = CLOSED_LOG_LINES_MAX
+    observed_tasks: int = OBSERVED_TASKS_MAX
 
     def __post_init__(self) -> None:
         for name, value in msgspec.structs.asdict(self).items():

@@ -12,7 +12,7 @@ import trio
 
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.reading import ancestors, descendants
-from trio_actor_graph.graph.records import TaskRecord
+from trio_actor_graph.graph.records import GraphRecord, TaskRecord
 from trio_actor_graph.logs import LogLine, select
 from trio_actor_graph.observe.critical_path import critical_path
 from trio_actor_graph.observe.trace import trace_of
@@ -97,7 +97,7 @@ async def draw_graph(asked: Asked) -> Answer:
     try:
         from trio_actor_graph.observe.drawing.seeing import picture_of
 
-        picture = picture_of(asked.serving.graphs.get(asked.path["graph"]).record)
+        picture = picture_of(_record(asked))
         svg = await _in_thread(partial(_svg, picture, query))
     except ModuleNotFoundError as error:
         raise ProblemRaised(
@@ -117,9 +117,26 @@ def _svg(picture: Picture, query: PictureQuery) -> bytes:
     return svg_text(scene, "task-graph").encode()
 
 
+def _record(asked: Asked) -> GraphRecord:
+    """The record of the graph that the path names.
+
+    Raises:
+        ProblemRaised: there is none, or it is too large to be gone through at once.
+    """
+    server = asked.serving
+    record = server.graphs.get(asked.path["graph"]).record
+    if len(record.tasks) > server.limits.observed_tasks:
+        raise ProblemRaised(
+            "graph-too-large",
+            f"it has {len(record.tasks):,} tasks, and at most {server.limits.observed_tasks:,} "
+            "are looked at together",
+        )
+    return record
+
+
 async def trace_graph(asked: Asked) -> Answer:
     """What ran when and where, in the Trace Event Format that Perfetto and Chrome read."""
-    trace = trace_of(asked.serving.graphs.get(asked.path["graph"]).record)
+    trace = trace_of(_record(asked))
     encode = partial(msgspec.json.encode, trace)
     body = await _in_thread(encode)
     name = f'attachment; filename="graph-{asked.path["graph"]}-trace.json"'
@@ -136,7 +153,7 @@ async def _in_thread(work: Callable[[], bytes]) -> bytes:
 
 async def find_critical_path(asked: Asked) -> Answer:
     """The tasks that made the run as long as it was, from the first to the last."""
-    path = critical_path(asked.serving.graphs.get(asked.path["graph"]).record)
+    path = critical_path(_record(asked))
     steps = tuple(
         CriticalStep(
             uid=step.uid,
@@ -178,7 +195,7 @@ ROUTES: Final = (
         handler=draw_graph,
         query=PictureQuery,
         answers={200: SVG},
-        problems=("unknown-graph", "not-supported"),
+        problems=("unknown-graph", "graph-too-large", "not-supported"),
     ),
     Route(
         method="GET",
@@ -186,7 +203,7 @@ ROUTES: Final = (
         name="traceGraph",
         handler=trace_graph,
         answers={200: msgspec.Raw},
-        problems=("unknown-graph",),
+        problems=("unknown-graph", "graph-too-large"),
     ),
     Route(
         method="GET",
@@ -194,6 +211,6 @@ ROUTES: Final = (
         name="findCriticalPath",
         handler=find_critical_path,
         answers={200: CriticalPath},
-        problems=("unknown-graph",),
+        problems=("unknown-graph", "graph-too-large"),
     ),
 )

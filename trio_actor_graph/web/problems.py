@@ -49,6 +49,7 @@ KINDS: Final[dict[str, Kind]] = {
     "unsupported-media-type": Kind(415, "The body must be application/json"),
     "bad-batch": Kind(422, "The tasks cannot be pushed; none was"),
     "bad-condition": Kind(422, "The condition cannot be"),
+    "graph-too-large": Kind(422, "The graph has too many tasks for this"),
     "key-reused": Kind(422, "The Idempotency-Key was used for another request"),
     "too-many-graphs": Kind(429, "Too many graphs are open"),
     "too-many-subscribers": Kind(429, "Too many streams of events are open"),

@@ -8,6 +8,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -66,7 +67,7 @@ class HttpServer:
         self.ring = EventRing(coordinator, limits)
         self.keys = IdempotencyKeys(limits)
         self.access = Access(place.token, place.port, hosts, place.is_remote, limits)
-        self.openapi = openapi_document(ROUTES, package_version(), place.token is not None)
+        self.openapi = _document(place.token is not None)
         self.stopping = trio.Event()
         self.connections = Connections(Gate(self, build_router(self, ROUTES)), limits)
 
@@ -142,6 +143,11 @@ async def open_server(
             raise failure
         finally:
             del failure
+
+
+@cache
+def _document(needs_token: bool) -> bytes:
+    return openapi_document(ROUTES, package_version(), needs_token)
 
 
 # ---- where it listens -------------------------------------------------------------------------

@@ -9,9 +9,7 @@ out, and Pillow writes `.png`: ``pip install 'trio-actor-graph[draw]'``.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +24,7 @@ from trio_actor_graph.observe.drawing.png import png_bytes
 from trio_actor_graph.observe.drawing.scene import Scene, scene_of
 from trio_actor_graph.observe.drawing.seeing import picture_of
 from trio_actor_graph.observe.drawing.svg import svg_text
+from trio_actor_graph.observe.files import write_whole
 
 __all__ = [
     "DIRECTIONS",
@@ -61,7 +60,7 @@ def draw(
         OSError: the file cannot be written.
     """
     target = Path(path)
-    _write(target, render(graph, target.suffix, nodes_max=nodes_max, direction=direction))
+    write_whole(target, render(graph, target.suffix, nodes_max=nodes_max, direction=direction))
 
 
 def render(
@@ -177,16 +176,3 @@ _WRITERS: Final[dict[str, Callable[[GraphRecord, int, Direction], bytes]]] = {
 
 FORMATS: Final = tuple(_WRITERS)
 """The suffixes of pictures."""
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a reader sees the old one until the new one is there."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise

@@ -72,7 +72,7 @@ _PAGE: Final = """\
 def html_text(scene: Scene) -> str:
     """The page of a scene."""
     picture = scene.picture
-    package = files(__package__)
+    package = files("trio_actor_graph.observe.drawing")
     return _PAGE.format(
         title=escape(picture.title),
         summary=escape(picture.summary),
