@@ -214,6 +214,25 @@ def test_a_stream_goes_on_where_it_was_cut():
     }
 
 
+def test_a_hidden_tab_works_and_draws_nothing():
+    """What was put off to a frame that does not come is done by the clock; drawing waits."""
+    with open_modules() as run:
+        found = run(r"""
+  const { Frames } = await load("frames");
+  const frames = new Frames();
+  const seen = { worked: 0, drawn: 0 };
+  const wake = frames.work(() => (seen.worked += 1) < 3);
+  const view = frames.view(() => (seen.drawn += 1), 0);
+  window.requestAnimationFrame = () => {};
+  wake();
+  view.invalidate();
+  Object.defineProperty(document, "hidden", { value: true, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+  while (seen.worked < 3) await new Promise((resolve) => setTimeout(resolve, 10));
+  return seen;""")
+    assert found == {"worked": 3, "drawn": 0}
+
+
 def test_places_do_not_overlap():
     """No two nodes of a layer overlap, and no two attempts of a lane."""
     with open_modules() as run:

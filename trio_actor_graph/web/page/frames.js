@@ -4,12 +4,20 @@
 // sees.
 
 const FRAME_MS = 10; // what is left of 16 ms when the browser has had its part
+const HIDDEN_MS = 100; // browsers make it a second after a while
 const SHARE = 10; // a view that took 30 ms rests 300 ms
 
 export class Frames {
   #views = [];
   #work = [];
   #asked = false;
+
+  constructor() {
+    // A frame that was asked for does not come while the tab is hidden.
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden && this.#asked) setTimeout(() => this.#run(), HIDDEN_MS);
+    });
+  }
 
   // Calls `draw` soon after each `invalidate()` of the returned view.
   view(draw, intervalMs) {
@@ -32,13 +40,13 @@ export class Frames {
   #ask() {
     if (this.#asked) return;
     this.#asked = true;
-    if (document.hidden) setTimeout(() => this.#run(), 100);
+    if (document.hidden) setTimeout(() => this.#run(), HIDDEN_MS);
     else requestAnimationFrame(() => this.#run());
   }
 
   #run() {
     this.#asked = false;
-    const deadline = performance.now() + FRAME_MS;
+    const deadline = performance.now() + (document.hidden ? HIDDEN_MS / 2 : FRAME_MS);
     let isMore = false;
     for (const step of this.#work) isMore = step(deadline) || isMore;
     if (!document.hidden) isMore = this.#draw(deadline) || isMore;
