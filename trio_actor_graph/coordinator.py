@@ -466,18 +466,18 @@ class Coordinator:
     def _take_message(self, worker_id: int, message: msgspec.Struct, now: float) -> None:
         scheduler = self._scheduler
         match message:
-            case msg.AttemptFailed(attempt_id, failure, seconds, is_final, began_at):
-                _require(0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE, message)
+            case msg.AttemptFailed(attempt_id, failure, seconds, is_final):
+                _require(0.0 <= seconds < _INFINITE, message)
                 attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
-                    _note_run(attempt, began_at, seconds)
+                    _note_run(attempt, message)
                     self._run_times.add(attempt.task.spec.name, attempt.worker, seconds)
                 scheduler.on_attempt_failed(attempt_id, failure, seconds, now, is_final=is_final)
-            case msg.AttemptReturnedTask(attempt_id, uid, seconds, began_at):
-                _require(0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE, message)
+            case msg.AttemptReturnedTask(attempt_id, uid, seconds):
+                _require(0.0 <= seconds < _INFINITE, message)
                 attempt = self._attempt(worker_id, attempt_id)
                 if attempt is not None:
-                    _note_run(attempt, began_at, seconds)
+                    _note_run(attempt, message)
                 self._take_returned_task(attempt_id, uid, seconds, now)
             case msg.CreateTask():
                 self._create_for_attempt(worker_id, message)
@@ -559,8 +559,7 @@ class Coordinator:
     def _take_result(self, worker_id: int, message: msg.AttemptSucceeded, now: float) -> None:
         scheduler = self._scheduler
         attempt_id, value, seconds = message.attempt_id, message.value, message.seconds
-        began_at = message.began_at
-        if not (0.0 <= seconds < _INFINITE and 0.0 <= began_at < _INFINITE):
+        if not 0.0 <= seconds < _INFINITE:
             _require(False, message)
         attempt = self._attempt(worker_id, attempt_id)
         segment = None
@@ -579,11 +578,11 @@ class Coordinator:
             self._run_commands()  # tasks that have ended may need some of the others no more
             lack = results.lack_of_room(value)
             if lack is not None:
-                _note_run(attempt, began_at, seconds)
+                _note_run(attempt, message)
                 scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
                 return
         if attempt.task.times is not None:
-            _note_run(attempt, began_at, seconds)
+            _note_run(attempt, message)
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
             results.put(task.uid, value, segment)
@@ -838,8 +837,6 @@ class Coordinator:
 
     def _send_attempt(self, attempt: AttemptRecord) -> None:
         task, worker = attempt.task, attempt.worker
-        if task.times is not None:
-            task.times.given_at = perf_counter()
         call = task.call
         assert isinstance(call, TaskCall)
         entry = call.function
@@ -847,8 +844,10 @@ class Coordinator:
             for definition in self._functions.definitions(worker.worker_id, entry, call.embedded):
                 self._post(worker, definition)
         context = call.context
-        if self._watch.spans is not None:
-            context = self._watch.spans.begin_attempt(attempt, context)
+        if task.times is not None:
+            task.times.given_at = perf_counter()
+            if self._watch.spans is not None:
+                context = self._watch.spans.begin_attempt(attempt, context)
         predecessors: tuple[TaskOutcome, ...] = ()
         if len(task.predecessors) > len(attempt.follows):  # of the others it knows all
             outcome = self._graphs[task.graph.uid].results.outcome
@@ -1074,13 +1073,21 @@ def _limit(timeout_seconds: float | None) -> float | None:
     return None if timeout_seconds == math.inf else timeout_seconds
 
 
-def _note_run(attempt: AttemptRecord, began_at: float, seconds: float) -> None:
-    """Note when and where an attempt ran that has reported its end, if it still counts."""
+def _note_run(
+    attempt: AttemptRecord,
+    report: msg.AttemptSucceeded | msg.AttemptFailed | msg.AttemptReturnedTask,
+) -> None:
+    """Note when and where an attempt ran that has reported its end, if it still counts.
+
+    Raises:
+        ProtocolError: there is no such time.
+    """
     times = attempt.task.times
     if times is None or not attempt.is_wanted:
         return
-    times.began_at = began_at
-    times.ran_until = began_at + seconds
+    _require(0.0 <= report.began_at < _INFINITE, report)
+    times.began_at = report.began_at
+    times.ran_until = report.began_at + report.seconds
     if attempt.has_awaited:  # its own seconds are without those
         times.ran_until = max(times.ran_until, perf_counter())
     times.ran_in = attempt.worker
