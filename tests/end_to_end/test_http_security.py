@@ -12,6 +12,7 @@ import pytest
 from http_cases import client_of, is_problem, serving
 
 from trio_actor_graph import GraphError
+from trio_actor_graph.web import access
 from trio_actor_graph.web.table import ROUTES
 
 PATHS = sorted({(r.method, r.path.replace("{graph}", "1").replace("{task}", "1")) for r in ROUTES})
@@ -83,6 +84,20 @@ async def test_what_is_meant_for_this_server_is_taken() -> None:
             assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_link_to_the_page_may_be_followed_from_another_site(site: str) -> None:
+    """And to nothing else; nor may it be fetched, framed or embedded from there."""
+    async with serving() as s:
+        link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        for path in ("/", "/login"):
+            assert (await s.http.get(path, headers=link)).status_code == 200
+            for other in ({"Sec-Fetch-Mode": "no-cors"}, {"Sec-Fetch-Dest": "iframe"}):
+                answer = await s.http.get(path, headers={**link, **other})
+                is_problem(answer, 403, "forbidden-origin")
+        for method, path in [("GET", "/v1/health"), ("GET", "/page/page.js"), ("POST", "/login")]:
+            is_problem(await s.http.request(method, path, headers=link), 403, "forbidden-origin")
+
+
 @pytest.mark.parametrize(
     "content_type",
     [None, "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"],
@@ -137,6 +152,26 @@ async def test_a_browser_logs_in_and_out() -> None:
         stolen = {"Cookie": cookie.partition(";")[0]}
         async with httpx.AsyncClient(base_url=s.server.url, headers=stolen) as thief:
             is_problem(await thief.get("/v1/health"), 401, "unauthorized")
+
+
+async def test_the_cookie_is_found_among_those_of_other_ports() -> None:
+    """The library's parser, which takes time by the square of a cookie's size, is not asked."""
+    assert not hasattr(access, "SimpleCookie")
+    async with serving() as s, httpx.AsyncClient(base_url=s.server.url) as browser:
+        name = s.server.access.cookie_name
+        value = s.server.access.sessions.begin()
+        for line, status in [
+            (f"{name}={value}", 200),
+            (f"a=b;{name}={value};c=d", 200),
+            (f"other;  {name} = {value} ; x", 200),
+            ('a="' + '\\"' * 10_000 + f'"; {name}={value}', 200),
+            (f"x{name}={value}", 401),
+            (f"{name}", 401),
+            (f"{name}=", 401),
+            (f"a={name}={value}", 401),
+        ]:
+            answer = await browser.get("/v1/health", headers={"Cookie": line})
+            assert answer.status_code == status, line[:100]
 
 
 async def test_sessions_end_and_have_a_bound() -> None:
@@ -228,6 +263,8 @@ async def test_a_token_file_that_others_could_have_made_is_refused(
         ({"port": None, "token_path": "/x"}, "no token"),
         ({"port": None, "socket_path": "/no/such/folder/x"}, "cannot listen"),
         ({"port": None, "socket_path": "/" + "x" * 200}, "cannot listen"),
+        ({"hosts": "example.com"}, "hosts"),
+        ({"hosts": [b"example.com"]}, "hosts"),
         ({"limits": {"connections": 0}}, "connections"),
     ],
 )

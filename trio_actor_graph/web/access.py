@@ -9,12 +9,12 @@ session. On top of that the server looks at what browsers say about a request th
 - *Origin*, where there is one, must be this server, and must be there for whatever changes
   something on the strength of a cookie.
 - *Sec-Fetch-Site* must be "same-origin", or "none" for what a person typed. "same-site" is not
-  enough: to a browser, other ports of this machine are the same site.
+  enough: to a browser, other ports of this machine are the same site. Only links to the page itself
+  may be followed from anywhere: its address can be sent to somebody.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import ipaddress
@@ -23,7 +23,6 @@ import secrets
 import stat
 import time
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +41,7 @@ CHALLENGE: Final = 'Bearer realm="trio-actor-graph"'
 
 _TOKEN_FILE_BYTES_MAX: Final = 4096
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_LINKED_PATHS: Final = frozenset({"/", "/login"})
 
 
 class Sessions:
@@ -82,6 +82,9 @@ class Access:
         port: where the server listens; None for a Unix socket.
         hosts: names by which it may be called besides those of the loopback.
         takes_addresses: it listens beyond the loopback, and may be called by any IP address.
+
+    Raises:
+        GraphError: `hosts` are no names, or one string instead of several.
     """
 
     def __init__(
@@ -92,9 +95,12 @@ class Access:
         takes_addresses: bool,
         limits: HttpLimits,
     ):
+        names = [hosts] if isinstance(hosts, str) else list(hosts)
+        if isinstance(hosts, str) or not all(isinstance(name, str) for name in names):
+            raise GraphError(f"hosts must be a list of names, not {hosts!r}")
         self._token = None if token is None else _digest(token)
         self._port = port
-        self._hosts = {host.lower().rstrip(".") for host in hosts}
+        self._hosts = {name.lower().rstrip(".") for name in names}
         self._takes_addresses = takes_addresses
         self.sessions = Sessions(limits)
         # Cookies are shared by all ports of a machine.
@@ -104,7 +110,7 @@ class Access:
     def needs_token(self) -> bool:
         return self._token is not None
 
-    def check_origin(self, method: str, headers: Headers) -> None:
+    def check_origin(self, method: str, path: str, headers: Headers) -> None:
         """Refuse what was not meant for this server, or comes from another site's page.
 
         Raises:
@@ -123,7 +129,7 @@ class Access:
             raise ProblemRaised("forbidden-origin", f"Origin {origin!r} is not this server")
         site = headers.get("sec-fetch-site")
         allowed = ("same-origin", "none") if method in _SAFE_METHODS else ("same-origin",)
-        if site is not None and site.lower() not in allowed:
+        if site is not None and site.lower() not in allowed and not _is_link(method, path, headers):
             raise ProblemRaised("forbidden-origin", f"Sec-Fetch-Site is {site!r}")
 
     def check_token(self, method: str, headers: Headers) -> None:
@@ -154,12 +160,12 @@ class Access:
 
     def cookie_of(self, headers: Headers) -> str | None:
         """The value of the session's cookie; None if there is none."""
+        # By hand: what http.cookies does with a quoted value takes time by the square of its size.
         for line in headers.getlist("cookie"):
-            cookies: SimpleCookie = SimpleCookie()
-            with contextlib.suppress(CookieError):
-                cookies.load(line)
-            if (morsel := cookies.get(self.cookie_name)) is not None:
-                return str(morsel.value)
+            for pair in line.split(";"):
+                name, equals, value = pair.partition("=")
+                if equals and name.strip(" \t") == self.cookie_name:
+                    return value.strip(" \t")
         return None
 
     def _is_ours(self, host: str) -> bool:
@@ -218,6 +224,16 @@ def _token_in(path: Path, flags: int) -> str:
             f"the token in {path} must be {TOKEN_CHARACTERS_MIN} or more characters of ASCII"
         )
     return text
+
+
+def _is_link(method: str, path: str, headers: Headers) -> bool:
+    """Whether a person follows a link to the page itself: only their window gets the answer."""
+    return (
+        method == "GET"
+        and path in _LINKED_PATHS
+        and headers.get("sec-fetch-mode", "").lower() == "navigate"
+        and headers.get("sec-fetch-dest", "").lower() == "document"
+    )
 
 
 def _unauthorized(detail: str) -> ProblemRaised:

@@ -61,8 +61,8 @@ class Gate:
 
     async def _serve(self, request: Request, receive: Any, sender: _Sender) -> None:
         access, method, headers = self._server.access, request.method, request.headers
-        access.check_origin(method, headers)
         path = request.scope["path"]
+        access.check_origin(method, path, headers)
         if path == "/login" and access.needs_token:
             await send_answer(request, sender, await self._log_in(request))
             return
