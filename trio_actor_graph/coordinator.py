@@ -280,6 +280,20 @@ class Coordinator:
         """The functions that may be named by string, by name."""
         return self._functions.registered
 
+    def check_sendable(self, function: str, worker_loop: str | None) -> None:
+        """Refuse a registered function that cannot be sent to the processes where it is to run.
+
+        Raises:
+            GraphError: there is no such function, or it cannot be pickled.
+        """
+        entry = self._functions.named(function)
+        if (worker_loop or entry.loop) in self._in_processes:
+            plain = split_method(Call(entry.function, (), {}))
+            if plain.args:  # the object of a method is sent with each call
+                self._functions.encode_call(plain, entry.name, None)
+                entry = self._functions.entry(plain.function)
+            self._functions.encode(entry)
+
     @property
     def loop_names(self) -> tuple[str, ...]:
         """The names of the worker loops."""

@@ -266,6 +266,9 @@ async def test_a_token_file_that_others_could_have_made_is_refused(
         ({"hosts": "example.com"}, "hosts"),
         ({"hosts": [b"example.com"]}, "hosts"),
         ({"limits": {"connections": 0}}, "connections"),
+        ({"limits": {"connections": 2.5}}, "connections"),
+        ({"limits": {"closed_tasks": 1e3}}, "whole number"),
+        ({"limits": {"idle_seconds": float("nan")}}, "idle_seconds"),
     ],
 )
 async def test_what_would_not_be_safe_or_cannot_be_is_refused(

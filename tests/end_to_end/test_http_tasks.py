@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
-from http_cases import is_problem, serving, until
+from http_cases import add, client_of, is_problem, serving, until
 
-from trio_actor_graph import WorkerLoop
+from trio_actor_graph import WorkerLoop, open_coordinator
+from trio_actor_graph.web.arguments import check_json
+from trio_actor_graph.web.problems import ProblemRaised
+from trio_actor_graph.web.pushing import ERRORS_MAX
 
 
 async def push(http: httpx.AsyncClient, graph: int, *tasks: dict[str, Any]) -> httpx.Response:
@@ -149,6 +154,116 @@ async def test_brackets_in_strings_are_not_depth() -> None:
         text = "[{" * 1000 + '\\"'
         graph, (task,) = await s.create({"function": "echo", "args": [text]})
         assert (await s.result(graph, task))["args"] == [text]
+
+
+def batch_of(arguments: str) -> str:
+    return f'{{"tasks": [{{"function": "echo", "args": [{arguments}]}}]}}'
+
+
+async def test_json_may_have_so_many_values() -> None:
+    """Each counts by its bracket or the comma before it; what is in strings does not."""
+    async with serving(limits={"json_values": 50}) as s:
+        graph, _ = await s.create()
+        for arguments, status in [
+            (",".join(["[]"] * 22), 201),
+            (",".join(["[]"] * 40), 400),
+            (",".join(["{}"] * 40), 400),
+            (",".join(["1"] * 45), 201),
+            (",".join(["1"] * 60), 400),
+            (",".join(['""'] * 1000), 400),
+            (f'"{"[],{}" * 100}"', 201),
+            (r'"' + r"[],{}\\\" " * 100 + r'\\"', 201),
+            (r'"\\", ' * 60 + "1", 400),
+        ]:
+            answer = await s.http.post(
+                f"/v1/graphs/{graph}/tasks",
+                content=batch_of(arguments),
+                headers={"Content-Type": "application/json"},
+            )
+            assert answer.status_code == status, arguments
+            if status == 400:
+                assert "50 values" in is_problem(answer, 400, "bad-json")["detail"]
+
+
+@pytest.mark.parametrize("text", [b'"' + rb"\"" * 2_000_000, b'"' * 4_000_001, b'["' * 2_000_000])
+def test_json_whose_strings_do_not_end_is_looked_through_once(text: bytes) -> None:
+    """It is refused or left to the decoder, within the test's time."""
+    with suppress(ProblemRaised):
+        check_json(text, 64, 500_000)
+
+
+async def test_names_that_are_spelt_with_escapes_still_refer() -> None:
+    async with serving() as s:
+        body = """{"tasks": [
+            {"function": "add", "key": "a", "args": [1]},
+            {"function": "echo", "args": [{"\\u0024result": "a"}, {"$liter\\u0061l": {"$x": 1}}]}
+        ]}"""
+        answer = await s.http.post(
+            "/v1/graphs", content=body, headers={"Content-Type": "application/json"}
+        )
+        graph, task = answer.json()["graph"]["uid"], answer.json()["tasks"][1]["uid"]
+        assert (await s.result(graph, task))["args"] == [2, {"$x": 1}]
+
+
+async def test_only_so_many_wrong_places_are_told_and_shortly() -> None:
+    async with serving() as s:
+        graph, (task,) = await s.create({"function": "forever"})
+        wrong = [{"$result": "nobody" * 50_000}, *[{"$result": 10**30}] * 1000]
+        one = {"function": "echo", "args": [{"n" * 100_000: wrong}]}
+        problem = is_problem(await push(s.http, graph, one), 422, "bad-batch")
+        assert len(problem["errors"]) == ERRORS_MAX
+        assert all(len(each["path"]) + len(each["detail"]) < 500 for each in problem["errors"])
+        assert problem["errors"][1]["path"].endswith("...[1].$result")
+        bad = {"any_of": [{}] * 1000}
+        one = {"function": "add", "waits_on": bad}
+        problem = is_problem(await push(s.http, graph, one), 422, "bad-batch")
+        assert len(problem["errors"]) == ERRORS_MAX
+        path = f"/v1/graphs/{graph}/tasks/{task}/predecessors"
+        for condition in (bad, {"succeeded": list(range(10**6, 10**6 + 1000))}):
+            answer = await s.http.post(path, json={"waits_on": condition})
+            assert len(is_problem(answer, 422, "bad-condition")["errors"]) == ERRORS_MAX
+
+
+async def test_a_function_that_cannot_be_sent_to_its_loop_is_refused_beforehand() -> None:
+    """Nothing of the batch is left in the graph. Where nothing has to be sent it is taken."""
+    lock = threading.Lock()
+
+    def is_locked() -> bool:
+        return lock.locked()
+
+    class Holder:
+        held = None
+
+        def method(self) -> bool:
+            return self.held is not None
+
+    holder = Holder()
+    holder.held = lock  # type: ignore[assignment]
+    functions = {"add": add, "is_locked": is_locked, "method": holder.method}
+    loops = [
+        WorkerLoop("default", processes=1),
+        WorkerLoop("here", processes=0, functions=[is_locked]),
+    ]
+    async with (
+        open_coordinator(loops, functions=functions) as coordinator,
+        coordinator.serve_http() as server,
+        client_of(server) as http,
+        coordinator.open_graph() as graph,
+    ):
+        for wrong in (
+            {"function": "is_locked", "worker_loop": "default"},
+            {"function": "method"},
+        ):
+            tasks = ({"function": "add", "args": [1]}, wrong)
+            problem = is_problem(await push(http, graph.uid, *tasks), 422, "bad-batch")
+            assert [each["path"] for each in problem["errors"]] == ["$.tasks[1].function"]
+            assert "lock" in problem["errors"][0]["detail"]
+            new = await http.post("/v1/graphs", json={"tasks": tasks})
+            is_problem(new, 422, "bad-batch")
+        assert graph.tasks == ()
+        assert coordinator.graphs == (graph,)
+        assert (await push(http, graph.uid, {"function": "is_locked"})).status_code == 201
+        assert await graph.tasks[0].result() is False
 
 
 async def test_tasks_are_listed_page_by_page_while_some_are_added() -> None:

@@ -42,7 +42,8 @@ async def create_graph(asked: Asked) -> Answer:
     """
     new: NewGraph = asked.body
     server = asked.serving
-    batch = check_batch(server.coordinator, new.tasks, None)  # before anything is opened
+    # Before anything is opened.
+    batch = check_batch(server.coordinator, new.tasks, None, may_refer=asked.may_refer)
     graph = await server.graphs.open(server.nursery, new.name)
     try:
         tasks = create(server.coordinator, graph, batch)
@@ -125,7 +126,7 @@ ROUTES: Final = (
         handler=create_graph,
         body=NewGraph,
         answers={201: CreatedGraph},
-        problems=("bad-batch", "too-many-graphs"),
+        problems=("graph-closed", "bad-batch", "too-many-graphs"),
         has_key=True,
     ),
     Route(

@@ -23,6 +23,10 @@ JSON_DEPTH_MAX: Final = 64
 """How deep objects and lists may be nested: twice what conditions may, and far beyond what people
 write; what is deeper is meant to hurt a parser."""
 
+JSON_VALUES_MAX: Final = 250_000
+"""How many values a body's JSON may have: 25 for each task of a full batch. What has to be done
+with so many takes the program's only thread a second at most."""
+
 CONNECTIONS_MAX: Final = 256
 """Open connections: each costs a descriptor, and programs often may have just 1,024."""
 
@@ -92,6 +96,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     head_bytes: int = HEAD_BYTES_MAX
     body_bytes: int = BODY_BYTES_MAX
     json_depth: int = JSON_DEPTH_MAX
+    json_values: int = JSON_VALUES_MAX
     connections: int = CONNECTIONS_MAX
     idle_seconds: float = IDLE_SECONDS
     read_seconds: float = READ_SECONDS
@@ -114,7 +119,9 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name, value in msgspec.structs.asdict(self).items():
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            is_time = name.endswith("_seconds")
+            is_number = isinstance(value, (int, float) if is_time else int)
             least = 0 if name.startswith(("closed_", "events_kept")) else 1e-9
-            if not is_number or not least <= value < math.inf:
-                raise GraphError(f"HttpLimits: {name} must be a positive number, not {value!r}")
+            if not is_number or isinstance(value, bool) or not least <= value < math.inf:
+                what = "positive number" if is_time else "positive whole number"
+                raise GraphError(f"HttpLimits: {name} must be a {what}, not {value!r}")

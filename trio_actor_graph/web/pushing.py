@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,15 @@ from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.task import Task
-from trio_actor_graph.web.arguments import BadArgument, filled, references
+from trio_actor_graph.web.arguments import (
+    RESULT,
+    BadArgument,
+    Place,
+    marks,
+    path_of,
+    reference_at,
+    replace_mark,
+)
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.types import (
     CONDITION_DEPTH_MAX,
@@ -37,19 +46,24 @@ ERRORS_MAX: Final = 100
 SHOWN_MAX: Final = 10
 """How many tasks of a cycle are named."""
 
+_REF_SHOWN_MAX: Final = 100
+
 Known = dict[Any, int]
 """The keys of the batch, each with its task's index."""
 
 
 def push(
-    coordinator: Coordinator, graph: TaskGraph, new: Sequence[NewTask]
+    coordinator: Coordinator, graph: TaskGraph, new: Sequence[NewTask], *, may_refer: bool
 ) -> tuple[PushedTask, ...]:
     """Create all of the tasks in a graph.
+
+    Args:
+        may_refer: whether arguments may hold what stands for something else.
 
     Raises:
         ProblemRaised: they cannot be; none was created.
     """
-    batch = check_batch(coordinator, new, graph)
+    batch = check_batch(coordinator, new, graph, may_refer=may_refer)
     return create(coordinator, graph, batch)
 
 
@@ -58,31 +72,37 @@ class Batch:
 
     Attributes:
         order: their indices in an order in which each comes after those it waits on.
+        args_marks, kwargs_marks: by index, what in arguments stands for something else.
     """
 
-    def __init__(self, new: Sequence[NewTask], keys: Known, order: list[int]):
-        self.new = new
-        self.keys = keys
+    def __init__(self, checker: _Checker, order: list[int]):
+        self.new = checker.new
+        self.keys = checker.keys
         self.order = order
+        self.args_marks = checker.args_marks
+        self.kwargs_marks = checker.kwargs_marks
 
 
-def check_batch(coordinator: Coordinator, new: Sequence[NewTask], graph: TaskGraph | None) -> Batch:
+def check_batch(
+    coordinator: Coordinator, new: Sequence[NewTask], graph: TaskGraph | None, *, may_refer: bool
+) -> Batch:
     """Look at all of the tasks.
 
     Args:
         graph: where they are to go; None for a graph that is still to be opened.
+        may_refer: whether arguments may hold what stands for something else.
 
     Raises:
         ProblemRaised: with the places that are wrong.
     """
-    checker = _Checker(coordinator, new, graph)
+    checker = _Checker(coordinator, new, graph, may_refer)
     checker.check()
     if checker.errors:
         raise ProblemRaised("bad-batch", checker.errors[0].detail, errors=tuple(checker.errors))
     order = _in_order(checker.edges)
     if len(order) < len(new):
         raise _cycle_problem(new, checker.edges, set(range(len(new))) - set(order))
-    return Batch(new, checker.keys, order)
+    return Batch(checker, order)
 
 
 def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[PushedTask, ...]:
@@ -91,6 +111,8 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
     Raises:
         ProblemRaised: the graph takes no tasks any more.
     """
+    if graph.state not in ("running", "idle"):
+        raise ProblemRaised("graph-closed", f"graph {graph.name!r} is {graph.state}")
     created: dict[int, TaskRecord] = {}
 
     def record_of(named: TaskRef) -> TaskRecord:
@@ -103,11 +125,15 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
     def uid_of(named: TaskRef) -> int:
         return record_of(named).uid
 
+    index = 0
     try:
         for index in batch.order:
             task = batch.new[index]
-            args = tuple([filled(each, handle_of) for each in task.args])
-            kwargs = {name: filled(each, handle_of) for name, each in task.kwargs.items()}
+            args = list(task.args)
+            for place in batch.args_marks.get(index, ()):
+                replace_mark(place, args, handle_of)
+            for place in batch.kwargs_marks.get(index, ()):
+                replace_mark(place, task.kwargs, handle_of)
             condition = None
             if task.waits_on is not None:
                 condition = as_condition(task.waits_on, uid_of)
@@ -120,12 +146,15 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
                 task.worker_loop,
             )
             created[index] = coordinator.create_task(
-                graph, Call(task.function, args, kwargs), options
+                graph, Call(task.function, tuple(args), task.kwargs), options
             )
-    except Exception:
+    except Exception as error:
         # A rule that was not looked at. What was created has not been given to anybody yet.
         for record in created.values():
             coordinator.cancel_task(record, successors=True)
+        if isinstance(error, GraphError):
+            wrong = ProblemPlace(f"$.tasks[{index}]", str(error))
+            raise ProblemRaised("bad-batch", str(error), errors=(wrong,)) from error
         raise
     return tuple([PushedTask(created[i].uid, task.key) for i, task in enumerate(batch.new)])
 
@@ -147,26 +176,24 @@ def check_condition(condition: TasksCondition, path: str) -> Iterator[ProblemPla
     pending = [(condition, path, 1)]
     while pending:
         at, path, depth = pending.pop()
-        forms = {
-            "succeeded": at.succeeded,
-            "completed": at.completed,
-            "all_of": at.all_of,
-            "any_of": at.any_of,
-        }
-        given = [name for name, value in forms.items() if value is not None]
+        given = [name for name in _FORMS if getattr(at, name) is not None]
         if len(given) != 1:
-            yield ProblemPlace(path, f"exactly one of {', '.join(forms)} must be given")
+            yield ProblemPlace(path, f"exactly one of {', '.join(_FORMS)} must be given")
             continue
         if depth > CONDITION_DEPTH_MAX:
             yield ProblemPlace(path, f"conditions are nested more than {CONDITION_DEPTH_MAX} deep")
             continue
-        refs = at.succeeded or at.completed or ()
-        if at.at_least is not None and not refs:
-            yield ProblemPlace(f"{path}.at_least", "it goes with succeeded or completed only")
-        elif at.at_least is not None and at.at_least > len(set(refs)):
-            yield ProblemPlace(f"{path}.at_least", f"there are only {len(set(refs))} tasks")
+        if at.at_least is not None:
+            refs = at.succeeded or at.completed or ()
+            if not refs:
+                yield ProblemPlace(f"{path}.at_least", "it goes with succeeded or completed only")
+            elif at.at_least > (number := len(set(refs))):
+                yield ProblemPlace(f"{path}.at_least", f"there are only {number} tasks")
         parts = at.all_of or at.any_of or ()
         pending += [(e, f"{path}.{given[0]}[{i}]", depth + 1) for i, e in enumerate(parts)]
+
+
+_FORMS: Final = ("succeeded", "completed", "all_of", "any_of")
 
 
 def condition_refs(condition: TasksCondition, path: str) -> Iterator[tuple[str, TaskRef]]:
@@ -180,83 +207,134 @@ def condition_refs(condition: TasksCondition, path: str) -> Iterator[tuple[str, 
             pending += [(each, f"{path}.{name}[{i}]") for i, each in enumerate(parts or ())]
 
 
+class _EnoughErrors(Exception):
+    """As many as are told."""
+
+
 class _Checker:
     """Goes through a batch and notes what is wrong, and which task of it waits on which."""
 
     def __init__(
-        self, coordinator: Coordinator, new: Sequence[NewTask], graph: TaskGraph | None
+        self,
+        coordinator: Coordinator,
+        new: Sequence[NewTask],
+        graph: TaskGraph | None,
+        may_refer: bool,
     ) -> None:
+        self._coordinator = coordinator
         self._functions = coordinator.registered_functions
         self._loops = coordinator.loop_names
-        self._new = new
+        self.new = new
         self._graph = graph
+        self._may_refer = may_refer
+        self._unsendable: dict[tuple[str, str | None], str | None] = {}
         self.keys: Known = {}
+        self.args_marks: dict[int, list[Place]] = {}
+        self.kwargs_marks: dict[int, list[Place]] = {}
         self.edges: list[set[int]] = [set() for _ in new]
         self.errors: list[ProblemPlace] = []
 
     def check(self) -> None:
-        for index, task in enumerate(self._new):
-            if task.key is not None and self.keys.setdefault(task.key, index) != index:
-                self._note(f"$.tasks[{index}].key", f"the key {task.key!r} is given twice")
-        for index, task in enumerate(self._new):
-            if len(self.errors) >= ERRORS_MAX:
-                return
-            self._check_task(index, task)
+        with suppress(_EnoughErrors):
+            for index, task in enumerate(self.new):
+                if task.key is not None and self.keys.setdefault(task.key, index) != index:
+                    self._note(f"$.tasks[{index}].key", f"the key {task.key!r} is given twice")
+            for index, task in enumerate(self.new):
+                self._check_task(index, task)
 
     def _check_task(self, index: int, task: NewTask) -> None:
         path = f"$.tasks[{index}]"
-        if task.function not in self._functions:
-            self._note(
-                f"{path}.function",
-                f"no function {task.function!r} is registered; GET /v1/task-types lists them",
-            )
-        if task.worker_loop is not None and task.worker_loop not in self._loops:
-            names = ", ".join(map(repr, self._loops))
-            self._note(
-                f"{path}.worker_loop", f"no worker loop {task.worker_loop!r}: there are {names}"
-            )
+        self._check_function(path, task)
         try:
             check_options(None, task.name, 0, None, task.timeout_seconds, None)
         except GraphError as error:
             self._note(path, str(error))
-        for name, values in (("args", task.args), ("kwargs", task.kwargs)):
-            try:
-                for at, ref in _argument_refs(values):
-                    self._check_ref(index, f"{path}.{name}{at}", ref, is_input=True)
-            except BadArgument as error:
-                self._note(f"{path}.{name}{error.path}", error.detail)
+        if self._may_refer:
+            args, kwargs = enumerate(task.args), task.kwargs.items()
+            self._check_arguments(index, f"{path}.args", args, self.args_marks)
+            self._check_arguments(index, f"{path}.kwargs", kwargs, self.kwargs_marks)
         if task.waits_on is not None:
-            wrong = list(check_condition(task.waits_on, f"{path}.waits_on"))
-            self.errors += wrong
-            if not wrong:
+            is_good = True
+            for wrong in check_condition(task.waits_on, f"{path}.waits_on"):
+                is_good = False
+                self._note(wrong.path, wrong.detail)
+            if is_good:
                 for at, ref in condition_refs(task.waits_on, f"{path}.waits_on"):
-                    self._check_ref(index, at, ref)
+                    if (detail := self._check_ref(index, ref)) is not None:
+                        self._note(at, detail)
 
-    def _check_ref(self, index: int, path: str, ref: TaskRef, *, is_input: bool = False) -> None:
+    def _check_function(self, path: str, task: NewTask) -> None:
+        name, loop = task.function, task.worker_loop
+        is_known = name in self._functions
+        if not is_known:
+            self._note(
+                f"{path}.function",
+                f"no function {name!r} is registered; GET /v1/task-types lists them",
+            )
+        if loop is not None and loop not in self._loops:
+            names = ", ".join(map(repr, self._loops))
+            self._note(f"{path}.worker_loop", f"no worker loop {loop!r}: there are {names}")
+        elif is_known:
+            if (name, loop) not in self._unsendable:
+                self._unsendable[name, loop] = self._why_unsendable(name, loop)
+            if (detail := self._unsendable[name, loop]) is not None:
+                self._note(f"{path}.function", detail)
+
+    def _why_unsendable(self, name: str, loop: str | None) -> str | None:
+        """Why a function cannot be sent to the processes where it is to run."""
+        try:
+            self._coordinator.check_sendable(name, loop)
+        except GraphError as error:
+            return str(error)
+        return None
+
+    def _check_arguments(
+        self,
+        index: int,
+        path: str,
+        values: Iterable[tuple[str | int, Any]],
+        found: dict[int, list[Place]],
+    ) -> None:
+        """Look at all arguments. The object that holds those by name is no mark itself."""
+        for key, each in values:
+            for place in marks(each, key):
+                found.setdefault(index, []).append(place)
+                self._check_mark(index, path, place)
+
+    def _check_mark(self, index: int, path: str, place: Place) -> None:
+        try:
+            ref = reference_at(place)
+        except BadArgument as error:
+            self._note(f"{path}{path_of(error.place)}", error.detail)
+            return
+        if ref is not None and (detail := self._check_ref(index, ref, is_input=True)) is not None:
+            self._note(f"{path}{path_of(place)}.{RESULT}", detail)
+
+    def _check_ref(self, index: int, ref: TaskRef, *, is_input: bool = False) -> str | None:
+        """Note an edge, or return what is wrong with a reference."""
         named = self.keys.get(ref) if isinstance(ref, str) else None
         if named is not None:
             self.edges[index].add(named)
-        elif isinstance(ref, str):
-            self._note(path, f"no task of this request has the key {ref!r}")
-        elif self._graph is None or ref not in self._graph.record.tasks:
-            self._note(path, f"there is no task {ref} in the graph")
-        elif is_input and self._graph.results.is_released(self._graph.record.tasks[ref]):
-            self._note(path, f"the result of task {ref} has been released")
+            return None
+        if isinstance(ref, str):
+            return f"no task of this request has the key {_shown(ref)}"
+        if self._graph is None or ref not in self._graph.record.tasks:
+            return f"there is no task {_shown(ref)} in the graph"
+        if is_input and self._graph.results.is_released(self._graph.record.tasks[ref]):
+            return f"the result of task {ref} has been released"
+        return None
 
     def _note(self, path: str, detail: str) -> None:
         self.errors.append(ProblemPlace(path, detail))
+        if len(self.errors) >= ERRORS_MAX:
+            raise _EnoughErrors
 
 
-def _argument_refs(values: tuple[Any, ...] | dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """References in all arguments. The object that holds those by name is none itself."""
-    items: Iterable[tuple[str, Any]]
-    if isinstance(values, tuple):
-        items = ((f"[{i}]", each) for i, each in enumerate(values))
-    else:
-        items = ((f".{name}", each) for name, each in values.items())
-    for start, each in items:
-        if isinstance(each, (dict, list)):
-            yield from references(each, start)
+def _shown(ref: TaskRef) -> str:
+    """A reference, which in arguments may be of any length."""
+    if isinstance(ref, str) and len(ref) > _REF_SHOWN_MAX:
+        return f"{ref[:_REF_SHOWN_MAX]!r}..."
+    return repr(ref) if isinstance(ref, str) or -(2**63) <= ref < 2**63 else "of so large a number"
 
 
 def _in_order(edges: list[set[int]]) -> list[int]:

@@ -20,10 +20,11 @@ from starlette.routing import Router
 
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.web.answers import EVENT_STREAM, JSON, Answer, Streamed
-from trio_actor_graph.web.arguments import check_depth
+from trio_actor_graph.web.arguments import check_json, may_refer
 from trio_actor_graph.web.problems import MEDIA_TYPE, ProblemRaised, encode_problem
 
 if TYPE_CHECKING:
+    from trio_actor_graph.web.limits import HttpLimits
     from trio_actor_graph.web.server import HttpServer
 
 QUERY_PARTS_MAX: Final = 200
@@ -41,6 +42,7 @@ class Asked(msgspec.Struct, frozen=True):
         path: the uids in its path, by name.
         query, body: of the types that its route names.
         headers: with names in lower case.
+        may_refer: arguments in the body may hold ``$result`` or ``$literal``.
     """
 
     server: Any  # an `HttpServer`, which msgspec cannot look into; see `serving`
@@ -48,6 +50,7 @@ class Asked(msgspec.Struct, frozen=True):
     query: Any
     body: Any
     headers: Mapping[str, str]
+    may_refer: bool
 
     @property
     def serving(self) -> HttpServer:
@@ -144,8 +147,8 @@ async def _answer(server: HttpServer, route: Route, request: Request) -> Answer 
     body_bytes = await read_body(request, server)
     body = None
     if route.body is not None:
-        body = _decode_body(request, route, body_bytes, server.limits.json_depth)
-    asked = Asked(server, path, query, body, request.headers)
+        body = _decode_body(request, route, body_bytes, server.limits)
+    asked = Asked(server, path, query, body, request.headers, may_refer(body_bytes))
     key = request.headers.get("idempotency-key")
     try:
         if route.has_key and key is not None:
@@ -186,14 +189,14 @@ async def read_body(request: Request, server: HttpServer) -> bytes:
     return b"".join(parts)
 
 
-def _decode_body(request: Request, route: Route, body: bytes, depth_max: int) -> Any:
+def _decode_body(request: Request, route: Route, body: bytes, limits: HttpLimits) -> Any:
     if not body and route.is_body_optional:
         return route.body()
     media_type, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.replace(" ", "").lower()
     if media_type.strip().lower() != JSON or charset not in ("", "charset=utf-8"):
         raise ProblemRaised("unsupported-media-type")
-    check_depth(body, depth_max)
+    check_json(body, limits.json_depth, limits.json_values)
     try:
         return msgspec.json.decode(body, type=route.body)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, UnicodeError) as error:

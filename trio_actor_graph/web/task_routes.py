@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from time import perf_counter
 from typing import Final
 
@@ -11,7 +12,13 @@ from trio_actor_graph.graph.stories import explain
 from trio_actor_graph.web.answers import Answer, json_answer
 from trio_actor_graph.web.paging import decode_cursor, encode_cursor
 from trio_actor_graph.web.problems import ProblemRaised
-from trio_actor_graph.web.pushing import as_condition, check_condition, condition_refs, push
+from trio_actor_graph.web.pushing import (
+    ERRORS_MAX,
+    as_condition,
+    check_condition,
+    condition_refs,
+    push,
+)
 from trio_actor_graph.web.queries import ResultQuery, TasksQuery, said
 from trio_actor_graph.web.results import answer_result
 from trio_actor_graph.web.routing import Asked, Route
@@ -68,7 +75,8 @@ async def push_tasks(asked: Asked) -> Answer:
     new: NewTasks = asked.body
     server = asked.serving
     graph = server.graphs.get_open(asked.path["graph"])
-    return json_answer(PushedTasks(push(server.coordinator, graph, new.tasks)), 201)
+    pushed = push(server.coordinator, graph, new.tasks, may_refer=asked.may_refer)
+    return json_answer(PushedTasks(pushed), 201)
 
 
 async def read_task(asked: Asked) -> Answer:
@@ -109,10 +117,11 @@ async def add_predecessor(asked: Asked) -> Answer:
     task = task_asked_for(asked)
     server = asked.serving
     server.graphs.get_open(task.graph.uid)
-    wrong = list(check_condition(new.waits_on, "$.waits_on"))
+    wrong = list(islice(check_condition(new.waits_on, "$.waits_on"), ERRORS_MAX))
     if not wrong:
         refs = condition_refs(new.waits_on, "$.waits_on")
-        wrong = [place for path, ref in refs for place in _unknown(task, path, ref)]
+        unknown = (place for path, ref in refs for place in _unknown(task, path, ref))
+        wrong = list(islice(unknown, ERRORS_MAX))
     if wrong:
         raise ProblemRaised("bad-condition", wrong[0].detail, errors=tuple(wrong))
     condition = as_condition(new.waits_on, int)
