@@ -9,9 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
-from http_cases import add, client_of, is_problem, serving, until
+import trio
+from http_cases import Point, Serving, add, client_of, is_problem, serving, until
 
-from trio_actor_graph import WorkerLoop, open_coordinator
+from trio_actor_graph import TaskFailed, WorkerLoop, completed, open_coordinator
+from trio_actor_graph.web import results
 from trio_actor_graph.web.arguments import check_json
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.pushing import ERRORS_MAX
@@ -465,6 +467,56 @@ async def test_a_failure_that_was_asked_for_over_http_has_been_seen() -> None:
             f"/v1/graphs/{graph.uid}/tasks/{task.uid}/result", params={"wait": 20}
         )
         is_problem(answer, 409, "task-failed")
+
+
+async def test_who_waits_for_a_result_over_http_does_not_hold_up_what_a_failure_does() -> None:
+    """Neither that the graph is cancelled, nor that the app learns of it."""
+    answers: list[httpx.Response] = []
+
+    async def run(s: Serving, nursery: trio.Nursery) -> None:
+        async with s.coordinator.open_graph(on_failure="cancel") as graph:
+            gate = graph.create_task("forever")
+            task = graph.create_task("fail", waits_on=completed(gate))
+
+            async def poll() -> None:
+                path = f"/v1/graphs/{graph.uid}/tasks/{task.uid}/result"
+                answers.append(await s.http.get(path, params={"wait": 20}))
+
+            nursery.start_soon(poll)
+            await until(lambda: task.uid in {each.uid for each in graph._waiting})
+            gate.cancel()
+            await trio.sleep_forever()
+
+    async with serving() as s, trio.open_nursery() as nursery:
+        with pytest.raises(ExceptionGroup) as raised:
+            await run(s, nursery)
+        assert raised.group_contains(TaskFailed)
+        await until(lambda: bool(answers))
+        is_problem(answers[0], 409, "task-failed")
+
+
+def test_the_size_of_a_result_is_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_has_nonfinite", None)  # whoever calls it gets a TypeError
+    with pytest.raises(results.NotJson, match="at most 100 are sent"):
+        results.encode_result(1, [None] * 1000, 100)
+
+
+def test_a_float_that_is_not_finite_is_found_and_its_path_made_only_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for value, path in [
+        (float("nan"), "it"),
+        ([None, [], {}, (1, float("inf"))], "it[3][1]"),
+        ({"a": [1.5, None], "b": {"c" * 100: -float("inf")}}, f"it['b'][{'c' * 39!r}"[:48] + "]"),
+        ([Point(1, None), Point(1, float("nan"))], "it[1].y"),
+        ([[None]] * 3 + [[float("nan")]], "it[3][0]"),
+    ]:
+        with pytest.raises(results.NotJson) as raised:
+            results.encode_result(1, value)
+        assert str(raised.value) == f"{path} is a float that JSON has no number for"
+    monkeypatch.setattr(results, "_path_of_nonfinite", None)
+    shared = [None, 1.5, "null"]
+    assert results.encode_result(1, [shared, {"x": shared, "y": {1, 2}}, Point(1, None)])
 
 
 async def test_what_json_cannot_carry_is_refused_by_its_type() -> None:

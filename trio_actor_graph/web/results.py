@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from trio_actor_graph.errors import (
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.stories import skip_cause
 from trio_actor_graph.web.answers import Answer, json_answer
+from trio_actor_graph.web.limits import RESULT_BYTES_MAX
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.types import Pending, Result
 from trio_actor_graph.web.views import error_type, failure_text, traceback_of
@@ -36,20 +38,22 @@ class NotJson(Exception):
 async def answer_result(
     server: HttpServer, seen: SeenGraph, task: TaskRecord, wait_seconds: float
 ) -> Answer:
-    """The result of a task. It counts as asked for, as if the app had called `Task.result`.
+    """The result of a task. With its answer it counts as asked for, as by `Task.result`.
+
+    To wait for it does not: a client that waits would keep the app from learning of a failure.
 
     Raises:
         ProblemRaised: there is none, and never will be; or it cannot be told.
     """
     graph = seen.live
-    if graph is None:
+    if graph is not None and not task.is_ended and wait_seconds > 0:
+        with trio.move_on_after(wait_seconds):
+            await first_of(lambda: graph.wait_ended(task), server.stopping.wait)
+    if graph is None or graph.state == "closed":
         if task.state == "succeeded":
             raise ProblemRaised("result-released", "its graph has been closed")
         raise failure_problem(task)
     handle = graph.handle(task)
-    if not task.is_ended and wait_seconds > 0:
-        with trio.move_on_after(wait_seconds):
-            await first_of(lambda: graph.wait_result(task), server.stopping.wait)
     if not task.is_ended:
         return json_answer(Pending(task.uid, task.state), 202, {"Retry-After": "1"})
     if task.state == "succeeded":
@@ -63,19 +67,17 @@ async def answer_result(
     except TrioActorGraphError as error:
         raise failure_problem(task, error) from error
     try:
-        body = encode_result(task.uid, value)
+        body = encode_result(task.uid, value, server.limits.result_bytes)
     except NotJson as error:
         raise ProblemRaised("not-json", f"the result of {task.label}: {error}") from error
-    if len(body) > server.limits.result_bytes:
-        raise _too_large(server, task, len(body))
     return Answer(body)
 
 
-def encode_result(uid: int, value: Any) -> bytes:
+def encode_result(uid: int, value: Any, bytes_max: int = RESULT_BYTES_MAX) -> bytes:
     """A result as JSON.
 
     Raises:
-        NotJson: JSON has nothing for a part of it.
+        NotJson: JSON has nothing for a part of it, or it is too large.
     """
     try:
         body = _encoder.encode(Result(uid, value))
@@ -85,9 +87,11 @@ def encode_result(uid: int, value: Any) -> bytes:
         raise NotJson("it is nested too deep, or holds itself") from None
     except Exception as error:
         raise NotJson(f"{type(error).__name__}: {error}") from error
+    if len(body) > bytes_max:
+        raise NotJson(_too_large(len(body), bytes_max))
     # It writes null for what is no number, and nobody could tell it from None.
-    if b"null" in body and (path := _path_of_nonfinite(value)) is not None:
-        raise NotJson(f"{path} is a float that JSON has no number for")
+    if b"null" in body and _has_nonfinite(value):
+        raise NotJson(f"{_path_of_nonfinite(value)} is a float that JSON has no number for")
     return body
 
 
@@ -114,16 +118,14 @@ def failure_problem(task: TaskRecord, error: TrioActorGraphError | None = None) 
 
 def _check_size(server: HttpServer, seen: SeenGraph, task: TaskRecord) -> None:
     assert seen.live is not None
-    encoded = seen.live.results.outcome(task).value
-    if encoded is not None and encoded_size(encoded) > server.limits.result_bytes:
-        raise _too_large(server, task, encoded_size(encoded))
+    encoded, bytes_max = seen.live.results.outcome(task).value, server.limits.result_bytes
+    if encoded is not None and encoded_size(encoded) > bytes_max:
+        text = _too_large(encoded_size(encoded), bytes_max)
+        raise ProblemRaised("not-json", f"the result of {task.label}: {text}")
 
 
-def _too_large(server: HttpServer, task: TaskRecord, size: int) -> ProblemRaised:
-    bytes_max = server.limits.result_bytes
-    return ProblemRaised(
-        "not-json", f"the result of {task.label} has {size:,} bytes; at most {bytes_max:,} are sent"
-    )
+def _too_large(size: int, bytes_max: int) -> str:
+    return f"it has {size:,} bytes; at most {bytes_max:,} are sent"
 
 
 def _refuse(value: Any) -> Any:
@@ -137,26 +139,55 @@ def _type_name(kind: type) -> str:
         return "a type without a name"
 
 
-def _path_of_nonfinite(value: Any) -> str | None:
-    """Where a float that is not finite is in a value that has been encoded; None for nowhere."""
-    known: set[int] = set()
-    pending: list[tuple[str, Any]] = [("it", value)]
+# What is looked through has been encoded, so it holds no cycle, and has no more parts than its JSON
+# has bytes: there may be millions, and nothing is kept for those that were seen.
+
+
+def _has_nonfinite(value: Any) -> bool:
+    pending: list[Iterable[Any]] = [(value,)]
     while pending:
-        path, at = pending.pop()
-        if isinstance(at, float) and not math.isfinite(at):
-            return path
-        if id(at) in known:
-            continue
-        if isinstance(at, dict):
-            pending += [(f"{path}[{key!r:.40}]", each) for key, each in at.items()]
-        elif isinstance(at, (list, tuple, set, frozenset)):
-            pending += [(f"{path}[{i}]", each) for i, each in enumerate(at)]
-        elif (fields := _fields(at)) is not None:
-            pending += [(f"{path}.{name}", getattr(at, name, None)) for name in fields]
+        for each in pending.pop():
+            if type(each) in _PLAIN:
+                continue
+            if isinstance(each, float):
+                if not math.isfinite(each):
+                    return True
+            elif isinstance(each, dict):
+                pending.append(each.values())
+            elif isinstance(each, _LISTS):
+                pending.append(each)
+            elif (fields := _fields(each)) is not None:
+                pending.append([getattr(each, name, None) for name in fields])
+    return False
+
+
+def _path_of_nonfinite(value: Any) -> str:
+    """Where the first float that is not finite is in a value that has one."""
+    keys: list[tuple[str, Any]] = []
+    levels = [_parts([value])]
+    while levels:
+        for form, key, each in levels[-1]:
+            if isinstance(each, float) and not math.isfinite(each):
+                path = [form.format(key) for form, key in [*keys, (form, key)][1:]]
+                return f"it{''.join(path)}"
+            if type(each) not in _PLAIN:
+                keys.append((form, key))
+                levels.append(_parts(each))
+                break
         else:
-            continue
-        known.add(id(at))
-    return None
+            levels.pop()
+            if keys:
+                keys.pop()
+    return "something in it"  # it was changed meanwhile
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What a value is made of: how a path tells the key or index of each, that, and itself."""
+    if isinstance(value, dict):
+        return (("[{!r:.40}]", key, each) for key, each in value.items())
+    if isinstance(value, _LISTS):
+        return (("[{}]", i, each) for i, each in enumerate(value))
+    return ((".{}", name, getattr(value, name, None)) for name in _fields(value) or ())
 
 
 def _fields(value: Any) -> tuple[str, ...] | None:
@@ -170,4 +201,6 @@ def _fields(value: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(each.name for each in names)
 
 
+_PLAIN: Final = frozenset({str, int, bool, type(None), bytes})
+_LISTS: Final = (list, tuple, set, frozenset)
 _encoder: Final = msgspec.json.Encoder(enc_hook=_refuse)
