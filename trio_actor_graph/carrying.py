@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
+from trio_actor_graph.complaints import complain
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.payload import brief, decode_value, encode_value
 
@@ -31,7 +32,6 @@ _WARNED_MAX: Final = 1_000
 _OTEL: Final = "opentelemetry.context"
 _STRUCTLOG: Final = "structlog.contextvars"
 
-_logger = logging.getLogger("trio_actor_graph.carrying")
 _warned: set[str] = set()
 
 
@@ -220,4 +220,5 @@ def _warn(what: str, error: BaseException) -> None:
     """Say once what is not carried."""
     if what not in _warned and len(_warned) < _WARNED_MAX:
         _warned.add(what)
-        _logger.warning("%s is not carried into tasks: %s", what, brief(error))
+        text = "%s is not carried into tasks: %s"
+        complain("trio_actor_graph.carrying", logging.WARNING, text, what, brief(error))

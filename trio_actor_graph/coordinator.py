@@ -369,6 +369,10 @@ class Coordinator:
         self._check_open()
         self._watch.add(observer)
 
+    def is_observed_by(self, observer: Observer) -> bool:
+        """Whether an observer is told of anything: not any more after it has failed."""
+        return self._watch.has(observer)
+
     @_whole
     def remove_observer(self, observer: Observer) -> None:
         """Tell it nothing more; does nothing if it is none."""

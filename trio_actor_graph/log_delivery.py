@@ -26,6 +26,7 @@ from trio_actor_graph.worker.logs import (
     USUAL,
     contents,
     is_of_tractor,
+    shown,
 )
 
 CHAIN_MAX: Final = 10
@@ -182,8 +183,8 @@ def line_of_record(number: int, record: logging.LogRecord, origin: Origin) -> Lo
         origin,
         float(record.created),
         _level(record.levelno),
-        (str(record.levelname), str(record.name), text, exception),
-        (str(record.pathname), _level(record.lineno)),
+        (_name(record.levelname), _name(record.name), text, exception),
+        (_name(record.pathname), _level(record.lineno)),
         details,
     )
 
@@ -245,18 +246,11 @@ def _extra(details: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(event, dict):
         flat.update((name, value) for name, value in event.items() if name != "event")
     named = [(str(name), value) for name, value in flat.items()]
-    shown = [(name, value) for name, value in named if not name.startswith("_")]
+    told = [(name, value) for name, value in named if not name.startswith("_")]
     return {
-        cut(name, NAME_CHARACTERS_MAX): cut(_shown(value), _VALUE_CHARACTERS_MAX)
-        for name, value in shown[:EXTRAS_MAX]
+        cut(name, NAME_CHARACTERS_MAX): cut(shown(value), _VALUE_CHARACTERS_MAX)
+        for name, value in told[:EXTRAS_MAX]
     }
-
-
-def _shown(value: object) -> str:
-    try:
-        return value if isinstance(value, str) else repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__}: {type(error).__name__} in its repr>"
 
 
 def _record(message: Logged, origin: Origin, details: dict[str, Any]) -> logging.LogRecord:
@@ -296,6 +290,10 @@ def _record(message: Logged, origin: Origin, details: dict[str, Any]) -> logging
     record.msecs = math.floor(message.created % 1 * 1000) + 0.0
     record.__dict__.update(origin._asdict())
     return record
+
+
+def _name(name: object) -> str:
+    return cut(shown(name), NAME_CHARACTERS_MAX)
 
 
 def _level(level: object) -> int:

@@ -81,13 +81,12 @@ class LogKeeping:
         task = self._find_task(message.uid) if attempt is None else attempt.task
         origin = self._origin(worker_id, task, message.uid, message.attempt_number)
         record.__dict__.update(origin._asdict())
+        # Here, where what cannot be shown raises in nobody's way: see `LocalEngine`.
+        line = line_of_record(next(self._numbers), record, origin)
         if threading.get_ident() == self._thread:
-            self._keep_record(record, origin)
+            self._keep(line)
         else:
-            self._token.run_sync_soon(self._keep_record, record, origin)
-
-    def _keep_record(self, record: logging.LogRecord, origin: Origin) -> None:
-        self._keep(line_of_record(next(self._numbers), record, origin))
+            self._token.run_sync_soon(self._keep, line)
 
     def _keep(self, line: LogLine) -> None:
         """Keep a line, if its graph is open."""

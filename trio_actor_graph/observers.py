@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from trio_actor_graph.complaints import complain
 from trio_actor_graph.graph.records import Move, WorkerRecord
 from trio_actor_graph.logs import LogLine
 
@@ -89,6 +90,7 @@ class Watch:
         self._records_times = records_times
         self._observers: list[Observer] = []
         self._is_watched = False  # moves are noted
+        self._is_telling = False
         self._news: list[tuple[Any, ...]] = []  # besides moves
         if spans is not None:
             self.add(spans)
@@ -102,6 +104,10 @@ class Watch:
         self._observers = [each for each in self._observers if each is not observer]
         self._change()
 
+    def has(self, observer: Observer) -> bool:
+        """Whether it is told of anything: not any more after it has failed."""
+        return any(each is observer for each in self._observers)
+
     def in_graph(self, graph: TaskGraph) -> AbstractContextManager[None]:
         """The context in which the block of a graph runs."""
         return nullcontext() if self.spans is None else self.spans.in_graph(graph)
@@ -113,13 +119,25 @@ class Watch:
             self._wake()  # there may be nothing else to do
 
     def tell(self) -> None:
-        """Tell what has been noted."""
-        moves = self._scheduler.take_moves() if self._is_watched else []
-        if moves:
-            self._tell("on_moves", moves, perf_counter())
-        news, self._news = self._news, []
-        for what, *about in news:
-            self._tell(what, *about)
+        """Tell what has been noted.
+
+        An observer may ask something of the coordinator that runs commands at once, and so comes
+        back here: then what is new is left for the call that is under way, lest those that have
+        still to be told hear of it too early.
+        """
+        if self._is_telling:
+            self._wake()
+            return
+        self._is_telling = True
+        try:
+            moves = self._scheduler.take_moves() if self._is_watched else []
+            if moves:
+                self._tell("on_moves", moves, perf_counter())
+            news, self._news = self._news, []
+            for what, *about in news:
+                self._tell(what, *about)
+        finally:
+            self._is_telling = False
 
     def tell_line(self, line: LogLine) -> None:
         """Tell of a log line at once: it came before whatever else its worker has reported."""
@@ -130,9 +148,11 @@ class Watch:
         for observer in tuple(self._observers):
             try:
                 getattr(observer, what)(*about)
-            except Exception:
+            except (Exception, SystemExit):
                 self.remove(observer)
-                logging.getLogger("trio_actor_graph").warning(
+                complain(
+                    "trio_actor_graph",
+                    logging.WARNING,
                     "observer %r has failed in %s and is told nothing more",
                     type(observer).__name__,
                     what,

@@ -191,7 +191,7 @@ RULES = [
     Rule(
         "carrying",
         "workers use it, and no library is imported to see whether it is used",
-        only=("opentelemetry", *ours("errors", "payload")),
+        only=("opentelemetry", *ours("complaints", "errors", "payload")),
     ),
     Rule("payload", "values to bytes and back", never=("trio", *ours("coordinator", "worker"))),
     Rule("buffers", "shared memory knows nothing of whose values are in it", only=ours("buffers")),

@@ -281,6 +281,16 @@ def test_a_deep_condition_is_read_back(story):
     assert (depth, found) == (6_000, Tasks("succeeded", (a.uid,), 1))
 
 
+def test_a_closed_graph_keeps_no_calls(story):
+    s = story()
+    bad = s.ended("bad", "failed")
+    skipped = s.create("skipped", bad)
+    s.settle()
+    assert (bad.record.call, skipped.record.call) == ("call", "call")
+    s.scheduler.on_graph_closed(s.graph)
+    assert (bad.record.call, skipped.record.call) == (None, None)
+
+
 def test_refusals_are_failures_that_cannot_be_tried_again(story):
     """Wrong use inside the function can, though: it may have been the world's fault."""
     s = story()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,30 @@ async def say_in_threads() -> None:
     thread = threading.Thread(target=log.info, args=("in a thread of its own",), name="own")
     thread.start()
     await trio.to_thread.run_sync(thread.join)
+
+
+def configure_logging(how: str) -> None:
+    """What a library may do that thinks the process is its own."""
+    if how == "basicConfig":
+        logging.basicConfig(force=True, level=logging.INFO, handlers=[logging.NullHandler()])
+    else:
+        handlers = {"none": {"class": "logging.NullHandler"}}
+        root = {"level": "INFO", "handlers": ["none"]}
+        config = {"version": 1, "disable_existing_loggers": False}
+        logging.config.dictConfig({**config, "handlers": handlers, "root": root})
+
+
+async def say_what_cannot_be_shown_in_a_thread() -> None:
+    with suppress(RuntimeError):  # handlers of tests raise what logging would only print
+        await trio.to_thread.run_sync(log.info, "%s", Unspeakable())
+    bad = logging.getLogger("bad\udc80name")
+    bad.propagate = False  # the reports of tests could not carry that name
+    bad.info("after it")
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
 
 
 class Awkward:

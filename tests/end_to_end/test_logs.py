@@ -325,6 +325,29 @@ async def test_a_module_that_configures_logging_takes_no_lines_away(
     assert records.texts == ["before", "still here"]
 
 
+@pytest.mark.parametrize("how", ["basicConfig", "dictConfig"])
+async def test_nor_does_a_task_that_does(how: str, records: Records) -> None:
+    async with open_graph() as graph:
+        await graph.create_task(cases.configure_logging, how).result()
+        later = graph.create_task(cases.say, "still heard")
+        await later.result()
+        assert texts(later.logs()) == ["still heard"]
+    assert records.texts == ["still heard"]
+
+
+async def test_what_cannot_be_shown_in_a_thread_of_this_process_harms_nothing(
+    records: Records,
+) -> None:
+    async with open_graph() as graph:
+        loop = {"worker_loop": "local"}
+        task = graph.create_task(cases.say_what_cannot_be_shown_in_a_thread, **loop)
+        await task.result()
+        await trio.testing.wait_all_tasks_blocked()
+        first, second = task.logs()
+        assert "(RuntimeError: no)" in first.text
+        assert (second.text, second.logger) == ("after it", "bad\\udc80name")
+
+
 @pytest.mark.parametrize("function", [cases.say_while_sending, cases.say_while_sending_async])
 async def test_lines_can_be_logged_in_the_middle_of_our_own_code(
     function: Callable[..., Any], records: Records

@@ -154,6 +154,56 @@ async def test_a_broken_observer_harms_nobody(caplog: pytest.LogCaptureFixture) 
     ]
 
 
+class Exiting(Observer):
+    def on_moves(self, moves: Sequence[Move], at: float) -> None:
+        raise SystemExit(3)
+
+
+class FullDisk(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("disk full")
+
+
+@pytest.mark.parametrize("broken", [Broken, Exiting])
+async def test_nor_does_one_whose_failure_cannot_be_logged(
+    broken: type[Observer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The app's handler raises when it is told of it."""
+    logger, handler = logging.getLogger("trio_actor_graph"), FullDisk()
+    logger.addHandler(handler)
+    try:
+        async with open_coordinator([WorkerLoop("default", processes=0)]) as coordinator:
+            coordinator.add_observer(broken())
+            async with coordinator.open_graph() as graph:
+                assert await graph.create_task(double, 2).result() == 4
+    finally:
+        logger.removeHandler(handler)
+    assert "OSError: disk full" in capsys.readouterr().err
+
+
+class Meddling(Observer):
+    """Has a failed task tried again, in the very call that tells of it."""
+
+    def on_moves(self, moves: Sequence[Move], at: float) -> None:
+        for move in moves:
+            if move.state == "failed" and move.task.attempts == 1:
+                self.graph.retry_task(move.task)
+
+
+async def test_all_are_told_in_order_whatever_one_of_them_asks_for() -> None:
+    meddling, notes = Meddling(), Notes()
+    async with open_coordinator([WorkerLoop("default", processes=0)]) as coordinator:
+        coordinator.add_observer(meddling)
+        coordinator.add_observer(notes)
+        async with coordinator.open_graph(on_failure="continue") as graph:
+            meddling.graph = graph
+            graph.create_task(int, "x", name="bad")
+            await graph.wait_finished()
+    states = [state for _, state in notes.of("bad")]
+    once = ["waiting", "ready", "running", "failed"]
+    assert states == once * 2
+
+
 async def test_the_last_observer_fails_and_nothing_is_noted_any_more() -> None:
     async with open_coordinator([WorkerLoop("default", processes=0)]) as coordinator:
         coordinator.add_observer(Broken())

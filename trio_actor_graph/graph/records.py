@@ -196,6 +196,12 @@ class TaskRecord:
         return self.times.ran_until if self.times.end_at is None else self.times.end_at
 
     @property
+    def worker_name(self) -> str | None:
+        """The worker that its attempt was given to, or in which the last one ran, "cpu/0"."""
+        worker = self.ran_in if self.attempt is None else self.attempt.worker
+        return None if worker is None else worker.name
+
+    @property
     def is_suspect(self) -> bool:
         """Its next attempt is the last that may end with its worker, and so must run alone there.
 

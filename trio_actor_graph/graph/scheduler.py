@@ -141,6 +141,9 @@ class Scheduler:
             raise InternalError(f"graph {graph.name!r} closed with {graph.unfinished} tasks to go")
         del self.graphs[graph.uid]
         self._touched.pop(graph.uid, None)
+        if graph.counts["succeeded"] < len(graph.tasks):
+            for task in graph.tasks.values():
+                task.call = None  # nothing is tried again any more
 
     def on_task_created(
         self,

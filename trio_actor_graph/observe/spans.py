@@ -27,6 +27,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from trio_actor_graph.carrying import trace_headers_in, with_trace_headers
 from trio_actor_graph.clock import unix_seconds
+from trio_actor_graph.complaints import complain
 from trio_actor_graph.graph.failures import Raised
 from trio_actor_graph.graph.records import AttemptRecord, Move, TaskRecord
 from trio_actor_graph.graph.states import TERMINAL
@@ -210,8 +211,11 @@ class Spans(Observer):
             return make()
         except Exception:
             self._is_broken = True
-            logging.getLogger(_PREFIX).warning(
-                "OpenTelemetry has failed, and no spans are made any more", exc_info=True
+            complain(
+                _PREFIX,
+                logging.WARNING,
+                "OpenTelemetry has failed, and no spans are made any more",
+                exc_info=True,
             )
             return otherwise
 

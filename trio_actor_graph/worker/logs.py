@@ -35,6 +35,7 @@ from trio_actor_graph.buffers.windows import windows
 from trio_actor_graph.link import Link
 from trio_actor_graph.logs import LINE_CHARACTERS_MAX, cut
 from trio_actor_graph.messages import Logged, LogSettings
+from trio_actor_graph.payload import brief
 from trio_actor_graph.worker.context import current_attempt
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class LogSender(logging.Handler):
         self.dropped = 0
         self._link = link
         self._pid = os.getpid()
+        self._is_stopped = False
         self._runner: AttemptRunner | None = None
         self._early: deque[Logged] = deque()  # before there is a runner
         self._trio_thread = threading.get_ident()
@@ -100,12 +102,21 @@ class LogSender(logging.Handler):
             self._runner.on_ending = self._end
 
     def see_installed(self) -> None:
-        """Be a handler of the root logger, also if a module that was imported has removed us."""
-        if self not in logging.root.handlers:
-            logging.root.addHandler(self)
+        """Be a handler of the root logger, also if somebody's configuration has removed us.
+
+        It waits for a configuration that is just under way, which holds the lock of `logging`.
+        """
+        logging.root.addHandler(self)
+
+    def close(self) -> None:
+        """What `logging.config` and `basicConfig(force=True)` do to the handlers they remove."""
+        super().close()
+        if self._runner is not None and not self._is_stopped and not self.is_in_child:
+            self._runner.call_soon(self.see_installed)
 
     def stop(self) -> None:
         """Send what there is; nothing more will be. Not `close`, which `logging.shutdown` calls."""
+        self._is_stopped = True
         logging.root.removeHandler(self)
         self._flusher.close()
         self._flush()
@@ -340,7 +351,7 @@ def contents(record: logging.LogRecord) -> tuple[str, str | None, dict[str, Any]
             exception = exception or _format_exception(exc_info)
             event.setdefault("exception", exception)
         details["msg"] = event
-        text = str(event["event"]) if "event" in event else str(event)
+        text = shown(event.get("event", event))
     else:
         text = _text(record)
     return text, exception, details
@@ -350,7 +361,15 @@ def _text(record: logging.LogRecord) -> str:
     try:
         return str(record.getMessage())
     except Exception as error:
-        return f"{record.msg!r} % {record.args!r:.1000} ({type(error).__name__}: {error})"
+        return f"{shown(record.msg)} % {shown(record.args):.1000} ({brief(error)})"
+
+
+def shown(value: object) -> str:
+    """A value as text, whatever its `__repr__` does."""
+    try:
+        return value if isinstance(value, str) else repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: {brief(error)} in its repr>"
 
 
 def _format_exception(exc_info: Any) -> str | None:
@@ -379,10 +398,7 @@ def _picklable(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return cut(value, LINE_CHARACTERS_MAX // 16)
-    try:
-        return cut(repr(value), LINE_CHARACTERS_MAX // 16)
-    except Exception as error:
-        return f"<{type(value).__name__}: {type(error).__name__} in its repr>"
+    return cut(shown(value), LINE_CHARACTERS_MAX // 16)
 
 
 def _pickle(value: Any) -> bytes | None:

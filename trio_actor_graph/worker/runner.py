@@ -690,6 +690,10 @@ class AttemptRunner:
             self.flush()
         self._wait_for_room()  # outside of all locks, because trio's thread must never wait for it
 
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call something in trio's thread; from any thread."""
+        self._token.run_sync_soon(call)
+
     def flush_soon(self) -> None:
         """Send once the trio tasks that can run now have run, all their reports together."""
         self._token.run_sync_soon(self.flush, idempotent=True)
