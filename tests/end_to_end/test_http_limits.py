@@ -6,12 +6,17 @@ Every answer is read to the end of the connection, which shows that the server h
 from __future__ import annotations
 
 import json
+import logging
 import time
 from contextlib import suppress
+from typing import Any, cast
 
+import httpx
 import pytest
 import trio
 from http_cases import Serving, is_problem, serving, until
+
+from trio_actor_graph.web import connections
 
 
 async def connect(s: Serving) -> trio.SocketStream:
@@ -188,6 +193,61 @@ async def test_connections_have_a_bound() -> None:
             await each.aclose()
 
 
+async def test_those_who_are_turned_away_have_a_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not listen holds a descriptor for a while; the rest are closed at once."""
+    monkeypatch.setattr(connections, "LINGER_SECONDS", 600)
+    async with serving(limits={"connections": 1}) as s:
+        held = await connect(s)
+        await wait_for(s, 1)
+        silent = [await connect(s) for _ in range(connections.TURNED_AWAY_MAX + 20)]
+        answers: list[bytes] = []
+        for each in silent:
+            with trio.fail_after(20):
+                try:
+                    answers.append(await each.receive_some(65536))
+                except trio.BrokenResourceError:
+                    answers.append(b"")
+        told = [answer for answer in answers if answer]
+        assert len(told) == connections.TURNED_AWAY_MAX
+        for answer in told:
+            holds_problem(answer, 503, "too-many-connections")
+        for each in (held, *silent):
+            await each.aclose()
+        await wait_for(s, 0)
+        assert (await s.http.get("/v1/health")).status_code == 200
+
+
+async def test_a_client_that_goes_in_the_middle_of_a_body_is_nothing_to_tell_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as s:
+        await s.http.aclose()
+        for length in ("Content-Length: 100", "Transfer-Encoding: chunked"):
+            head = request(s, "POST /v1/graphs HTTP/1.1", "Content-Type: application/json", length)
+            for rest in (b"", b"5\r\n{    \r\n", b"zzz\r\n"):
+                for ends_only in (False, True):
+                    stream = await connect(s)
+                    await stream.send_all(head + rest)
+                    if ends_only:
+                        await stream.send_eof()
+                        assert (await read_all(stream)).count(b"HTTP/1.1 4") <= 1
+                    await stream.aclose()
+        await wait_for(s, 0)
+        assert caplog.text == ""
+
+
+async def test_what_is_sent_while_the_connection_is_being_closed_is_lost_quietly() -> None:
+    class Closing:
+        socket = None
+
+        async def send_all(self, data: bytes) -> None:
+            raise trio.BusyResourceError("another task is using this stream")
+
+    stream = connections._BoundedStream(cast("Any", Closing()), 1)
+    with pytest.raises(trio.BrokenResourceError, match="being closed"):
+        await stream.send_all(b"x")
+
+
 async def test_a_client_that_goes_leaves_nothing_behind() -> None:
     """Neither one that waits for a result, nor one in the middle of a body, nor a slow reader."""
     async with serving(limits={"idle_seconds": 60}) as s:
@@ -253,6 +313,41 @@ async def test_what_breaks_inside_is_not_told(
         assert "secret" not in json.dumps(problem)
         assert "the secret of the house" in caplog.text
         assert (await s.http.get("/v1/health")).status_code == 200
+
+
+class _FullDisk(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("no space left on device")
+
+
+@pytest.mark.parametrize(
+    "patched",
+    [
+        "trio_actor_graph.web.server_routes.package_version",  # what the application logs
+        "trio_actor_graph.web.gate.send_problem",  # hypercorn
+        "trio_actor_graph.web.connections._Connection._read_data",  # the connection
+    ],
+)
+async def test_a_log_handler_that_raises_does_not_end_the_app(
+    patched: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    handler = _FullDisk()
+    logger = logging.getLogger(connections.LOGGER)
+    logger.addHandler(handler)
+    try:
+        async with serving() as s:
+            with monkeypatch.context() as patch:
+                patch.setattr(patched, broken)
+                with suppress(httpx.TransportError):
+                    path = "/nope" if "gate" in patched else "/v1/health"
+                    assert (await s.http.get(path)).status_code in (500, 200)
+            assert (await s.http.get("/v1/health")).status_code == 200
+    finally:
+        logger.removeHandler(handler)
+    assert "no space left" in capsys.readouterr().err
 
 
 async def wait_for(s: Serving, connections: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +307,50 @@ async def test_a_dead_servers_socket_is_taken_over_but_not_a_live_ones(tmp_path:
         async with serving(port=None, socket_path=path):
             pass
     assert path.read_text() == "precious"
+
+
+async def test_a_server_that_has_no_time_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    """Nor is it waited for."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as busy, ExitStack() as waiting:
+        busy.bind(os.fspath(path))
+        busy.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(os.fspath(path))
+        with pytest.raises(GraphError, match="in use"):
+            async with serving(port=None, socket_path=path):
+                pass
+        assert path.is_socket()
+    assert _files(tmp_path) == [path]
+
+
+async def test_a_socket_has_its_name_only_when_it_listens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else another server that starts at that moment takes it for a dead one's."""
+    path = tmp_path / "s"
+    linked = []
+
+    def link(hidden: Path, name: Path, *, link: Any = os.link) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(os.fspath(hidden))
+        assert not path.exists()
+        link(hidden, name)
+        linked.append(name)
+
+    monkeypatch.setattr(os, "link", link)
+    async with serving(port=None, socket_path=path) as s:
+        assert linked == [path]
+        assert _files(tmp_path) == [path]
+        assert (await s.http.get("/v1/health")).status_code == 200
+    assert _files(tmp_path) == []
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
 
 
 def _mode(path: Path) -> int:

@@ -21,7 +21,8 @@ from typing import Any, Final, cast
 import h11
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed
+from hypercorn.events import Closed, RawData
+from hypercorn.logging import Logger
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -29,6 +30,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
+from trio_actor_graph.complaints import complain
 from trio_actor_graph.web.limits import HttpLimits
 from trio_actor_graph.web.problems import (
     MEDIA_TYPE,
@@ -46,10 +48,15 @@ LEFT_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 1.0
 """How long answers under way may take to be sent when the server stops."""
 
+TURNED_AWAY_MAX: Final = 16
+"""How many that are too many are told so at a time; others are closed without a word, since whoever
+does not listen has to be waited for, with a descriptor."""
+
 App = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application; its scope's `state` has this module's "connection"."""
 
-log = logging.getLogger("trio_actor_graph.web")
+LOGGER: Final = "trio_actor_graph.web"
+"""The name of the logger that is told what goes wrong in a server."""
 
 
 class Connections:
@@ -63,6 +70,7 @@ class Connections:
         self._open: set[_BoundedStream] = set()
         self._all_gone = trio.Event()
         self._accepting = trio.CancelScope()
+        self._turned_away = 0  # those who are being told so
 
     def __len__(self) -> int:
         return len(self._open)
@@ -90,7 +98,7 @@ class Connections:
 
     async def _serve_one(self, raw_stream: trio.SocketStream) -> None:
         if len(self._open) >= self._limits.connections:
-            await _turn_away(raw_stream)
+            await self._turn_away(raw_stream)
             return
         stream = _BoundedStream(raw_stream, self._limits.write_seconds)
         self._open.add(stream)
@@ -100,14 +108,24 @@ class Connections:
                     self._app, self._config, self._context, cast("Any", {}), cast("Any", stream)
                 )
                 await connection.run()
-        except Exception:
+        except Exception:  # noqa: BLE001  it is told
             # Whatever a client sends, or a handler does, the others are served on.
-            log.warning("a connection has failed", exc_info=True)
+            complain(LOGGER, logging.WARNING, "a connection has failed", exc_info=True)
         finally:
             stream.abort()
             self._open.discard(stream)
             if not self._open:
                 self._all_gone.set()
+
+    async def _turn_away(self, raw_stream: trio.SocketStream) -> None:
+        if self._turned_away >= TURNED_AWAY_MAX:
+            raw_stream.socket.close()
+            return
+        self._turned_away += 1
+        try:
+            await _tell_there_is_no_room(raw_stream)
+        finally:
+            self._turned_away -= 1
 
 
 class _BoundedStream:
@@ -145,7 +163,10 @@ class _BoundedStream:
 
     async def send_all(self, data: bytes) -> None:
         with trio.move_on_after(self._write_seconds) as scope:
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(data)
+            except trio.BusyResourceError:  # `send_eof` is under way: whoever sends has a lock
+                raise trio.BrokenResourceError("it is being closed") from None
         if scope.cancelled_caught:
             self.abort()
             raise trio.BrokenResourceError(f"nothing was taken for {self._write_seconds:g} s")
@@ -209,9 +230,12 @@ class _Protocol(H11Protocol):
         """Answer a request that there is no more to read of, as the last one."""
         self.stream_of_bytes.lingers = True
         head, body = _problem_answer(raised)
-        await self._send_h11_event(head)
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+        connection = cast("h11.Connection", self.connection)
+        try:  # all of it before anything is waited for: a handler may want to answer too
+            parts = [connection.send(e) for e in (head, h11.Data(data=body), h11.EndOfMessage())]
+        except h11.LocalProtocolError:
+            return  # it has answered
+        await self.send(RawData(b"".join(part for part in parts if part)))
 
     @property
     def has_part_of_head(self) -> bool:
@@ -270,12 +294,38 @@ def _shielded_for(seconds: float) -> trio.CancelScope:
 def _config(limits: HttpLimits) -> Config:
     config = Config()
     config.accesslog = None
-    config.errorlog = log  # a logger is taken as it is, else it would print
+    config.errorlog = None
+    config.logger_class = _Log
     config.h11_max_incomplete_size = limits.head_bytes
     config.keep_alive_timeout = limits.idle_seconds
     config.read_timeout = None  # it would cut long polls and streams, whose clients say nothing
     config.include_server_header = False
     return config
+
+
+class _Log(Logger):
+    """What hypercorn has to tell, which may not harm whoever serves."""
+
+    async def log(self, level: int, message: str, *args: Any, **kwargs: Any) -> None:
+        complain(LOGGER, level, message, *args, exc_info=bool(kwargs.get("exc_info")))
+
+    async def exception(self, message: str, *args: Any, **kwargs: Any) -> None:
+        complain(LOGGER, logging.ERROR, message, *args, exc_info=True)
+
+    async def critical(self, message: str, *args: Any, **kwargs: Any) -> None:
+        await self.log(logging.CRITICAL, message, *args, **kwargs)
+
+    async def error(self, message: str, *args: Any, **kwargs: Any) -> None:
+        await self.log(logging.ERROR, message, *args, **kwargs)
+
+    async def warning(self, message: str, *args: Any, **kwargs: Any) -> None:
+        await self.log(logging.WARNING, message, *args, **kwargs)
+
+    async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
+        await self.log(logging.INFO, message, *args, **kwargs)
+
+    async def debug(self, message: str, *args: Any, **kwargs: Any) -> None:
+        await self.log(logging.DEBUG, message, *args, **kwargs)
 
 
 def _problem_answer(raised: ProblemRaised) -> tuple[h11.Response, bytes]:
@@ -289,7 +339,7 @@ def _problem_answer(raised: ProblemRaised) -> tuple[h11.Response, bytes]:
     return h11.Response(status_code=raised.status, headers=headers), body
 
 
-async def _turn_away(stream: trio.SocketStream) -> None:
+async def _tell_there_is_no_room(stream: trio.SocketStream) -> None:
     """Tell a client that there is no room, without waiting for what it wants."""
     raised = ProblemRaised("too-many-connections", headers={"Retry-After": "1"})
     head, body = _problem_answer(raised)

@@ -12,7 +12,9 @@ from urllib.parse import parse_qs
 
 from starlette.requests import Request
 
+from trio_actor_graph.complaints import complain
 from trio_actor_graph.web.answers import Answer
+from trio_actor_graph.web.connections import LOGGER
 from trio_actor_graph.web.page_files import login_page, page_file
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.routing import read_body, send_answer, send_problem
@@ -36,8 +38,6 @@ _DEFAULT_HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
-log = logging.getLogger("trio_actor_graph.web")
-
 
 class Gate:
     """The application that hypercorn serves."""
@@ -55,8 +55,9 @@ class Gate:
             await self._serve(request, receive, sender)
         except ProblemRaised as raised:
             await self._tell(request, sender, raised)
-        except Exception:
-            log.exception("%s %s has failed", request.method, scope["path"])
+        except Exception:  # noqa: BLE001  it is told
+            text = "%s %s has failed"
+            complain(LOGGER, logging.ERROR, text, request.method, scope["path"], exc_info=True)
             await self._tell(request, sender, ProblemRaised("internal"))
 
     async def _serve(self, request: Request, receive: Any, sender: _Sender) -> None:

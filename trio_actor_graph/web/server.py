@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -197,14 +198,11 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
     """A socket that only its owner may connect to; its file goes at the end."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         try:
-            _remove_dead_socket(path)
-            listening.bind(os.fspath(path))
-            # Nobody can connect before it listens, so it is never open to others.
-            path.chmod(0o600)
-            listening.listen(BACKLOG)
+            ours = _listen_at(listening, path)
+        except FileExistsError as error:
+            raise GraphError(f"cannot listen at {path}: it is in use") from error
         except OSError as error:
             raise GraphError(f"cannot listen at {path}: {error}") from error
-        ours = path.stat().st_ino
         try:
             yield listening
         finally:
@@ -213,18 +211,44 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
                     path.unlink()
 
 
-def _remove_dead_socket(path: Path) -> None:
-    """Remove the file of a server that was killed; not that of one that lives."""
+def _listen_at(listening: socket.socket, path: Path) -> int:
+    """Listen, and return the number of the socket's inode.
+
+    The socket gets its name only when it listens, else another server that starts would take it for
+    a dead one's. A link, unlike a rename, replaces nothing.
+    """
+    _remove_dead_socket(path)
+    hidden = path.parent / f".{secrets.token_hex(4)}"
+    listening.bind(os.fspath(hidden))
     try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return  # binding fails, and says so
-    except FileNotFoundError:
-        return
+        # Nobody can connect before it listens, so it is never open to others.
+        hidden.chmod(0o600)
+        listening.listen(BACKLOG)
+        os.link(hidden, path)
+        return hidden.stat().st_ino
+    finally:
+        hidden.unlink()
+
+
+def _remove_dead_socket(path: Path) -> None:
+    """Remove the file of a server that was killed; not that of one that lives.
+
+    Raises:
+        OSError: no socket can have this path.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        found = None
+        with suppress(FileNotFoundError):
+            found = path.lstat()
         try:
             probe.connect(os.fspath(path))
+        except (FileNotFoundError, BlockingIOError):
+            return  # there is none; or it lives, and has much to do
         except ConnectionRefusedError:
-            path.unlink()
+            is_socket = found is not None and stat.S_ISSOCK(found.st_mode)
+            if is_socket and found == path.lstat():  # nobody has taken it over meanwhile
+                path.unlink()
 
 
 @contextmanager
