@@ -229,6 +229,8 @@ class TaskInfo(msgspec.Struct, frozen=True):
 
     Attributes:
         waits_on: its condition, arguments included, as one could have written it; None for none.
+        is_waits_on_cut: it is nested deeper than `CONDITION_DEPTH_MAX`; what is further down is
+            left out, and an empty condition stands there.
         successors: the tasks whose condition looks at it; cut after `PAGE_MAX`.
         returned: the task as which it ended, or will end.
         traceback: of a failed task, as the worker saw it.
@@ -246,6 +248,7 @@ class TaskInfo(msgspec.Struct, frozen=True):
     attempts: tuple[AttemptInfo, ...]
     traceback: str | None
     story: str
+    is_waits_on_cut: bool = False
 
 
 class Explanation(msgspec.Struct, frozen=True):
