@@ -156,8 +156,9 @@ class _Builder:
             kind = {"name": "created" if at else "waits for", "cat": "dependency", "id": number}
             from_process, from_lane, from_began, from_ended = self._placed[source]
             # Inside the slice it comes from, to which the viewer binds it: at its very end it would
-            # belong to the next one.
-            leaves = min(max(at or from_ended - 1e-7, from_began), from_ended)
+            # belong to the next one, or by rounding to none. What a task created may have become
+            # known only when that had ended.
+            leaves = max(min(at or from_ended, from_ended - 1e-7), from_began)
             arrows.append(
                 {"ph": "s", "pid": from_process, "tid": from_lane, **kind}
                 | {"ts": self._microseconds(leaves)}
