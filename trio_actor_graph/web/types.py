@@ -315,7 +315,7 @@ class LogPage(msgspec.Struct, frozen=True):
     dropped: int
 
 
-class RunningAttempt(msgspec.Struct, frozen=True):
+class HeldAttempt(msgspec.Struct, frozen=True):
     """What a worker holds: a task given to it, begun or not."""
 
     graph_uid: int
@@ -346,7 +346,7 @@ class Worker(msgspec.Struct, frozen=True):
     held: int
     cpu_seconds: float | None
     memory_bytes: int | None
-    running: tuple[RunningAttempt, ...]
+    running: tuple[HeldAttempt, ...]
 
 
 class Workers(msgspec.Struct, frozen=True):

@@ -29,8 +29,8 @@ from trio_actor_graph.web.types import (
     CONDITION_DEPTH_MAX,
     PAGE_MAX,
     AttemptInfo,
+    HeldAttempt,
     LogEntry,
-    RunningAttempt,
     TaskInfo,
     TasksCondition,
     TaskSummary,
@@ -247,9 +247,9 @@ def pid_of(coordinator: Coordinator, worker_id: int) -> int | None:
     return next((w.pid for w in coordinator.workers if w.worker_id == worker_id), None)
 
 
-def _running(attempt: AttemptRecord) -> RunningAttempt:
+def _running(attempt: AttemptRecord) -> HeldAttempt:
     task = attempt.task
-    return RunningAttempt(
+    return HeldAttempt(
         graph_uid=task.graph.uid,
         task_uid=task.uid,
         name=shown_name(task.spec.name),
