@@ -109,6 +109,11 @@ class LogStore:
     def __len__(self) -> int:
         return len(self._lines) - self._first
 
+    @property
+    def size(self) -> int:
+        """About how much memory its lines take."""
+        return self._bytes
+
     def put(self, line: LogLine) -> None:
         """Keep a line, whose number is larger than those of all before it."""
         self._lines.append(line)

@@ -129,6 +129,23 @@ def test_tasks_that_wait_for_the_same_condition_share_its_node(story):
     s.settle()
 
 
+def test_conditions_may_be_nested_deep(story):
+    s = story(MANY)
+    a, b = s.ended("a"), s.running("b")
+    condition = succeeded(a)
+    for n in range(5_000):
+        condition = condition & succeeded(b) if n % 2 else condition | succeeded(a)
+    for name in "cd":
+        s.create(name, condition)
+    picture = picture_of(s.graph)
+    nodes = [node for node in picture.nodes if node.kind == "condition"]
+    assert [node.key for node in nodes] == [f"c{n}" for n in range(1, 5_000)]
+    # Every other one asks for b as well. The outermost does too, and is no node: it is "all of".
+    assert [node.state for node in nodes] == ["open", "waiting"] * 2_499 + ["open"]
+    tops = {edge for edge in picture.edges if edge.target in ("t3", "t4")}
+    assert tops == arrows(*(f"{x} -succeeded-> {y}" for x in ("c1", "t2") for y in ("t3", "t4")))
+
+
 def test_creation_and_tail_calls_are_edges_of_their_own(story):
     """A task that ends as a task it has created has one arrow to it."""
     s = story(MANY)

@@ -16,6 +16,16 @@ import pytest
 import trio
 
 from trio_actor_graph import GraphError, Task, WorkerLoop, completed, current_task, open_coordinator
+from trio_actor_graph.graph.records import (
+    GraphRecord,
+    LoopRecord,
+    LoopSpec,
+    TaskRecord,
+    TaskSpec,
+    TaskTimes,
+    WorkerRecord,
+)
+from trio_actor_graph.observe.trace import trace_of
 
 
 def work(seconds: float, *_: object) -> float:
@@ -141,6 +151,25 @@ def arrows(events: list[dict[str, Any]]) -> set[tuple[str, str]]:
     assert begins.keys() == ends.keys()
     assert all(begins[i]["ts"] <= ends[i]["ts"] for i in ends)
     return {(at(begins[i]), at(ends[i])) for i in ends}
+
+
+def test_an_arrow_leaves_inside_its_slice_whenever_the_child_became_known() -> None:
+    loop = LoopRecord(LoopSpec("default", (1,)))
+    graph = GraphRecord(1, "g")
+    worker = WorkerRecord(1, loop, 0)
+    creator = TaskRecord(1, graph, TaskSpec("creator", 0, "default"), loop, None)
+    child = TaskRecord(2, graph, TaskSpec("child", 0, "default"), loop, None)
+    creator.times = TaskTimes(0.0, began_at=0.5, ran_until=1.5, ran_in=worker)
+    child.times = TaskTimes(1.75, began_at=2.0, ran_until=3.0, ran_in=worker)
+    child.creator = creator
+    for task in (creator, child):
+        task.state = "succeeded"
+        task.attempts = 1
+        graph.tasks[task.uid] = task
+    events = trace_of(graph)["traceEvents"]
+    (slice_,) = [e for e in events if e["ph"] == "X" and e["name"] == "creator"]
+    (leaves,) = [e for e in events if e["ph"] == "s"]
+    assert slice_["ts"] < leaves["ts"] < slice_["ts"] + slice_["dur"]
 
 
 async def test_the_critical_path_goes_through_what_took_longest() -> None:

@@ -498,12 +498,14 @@ class Move(NamedTuple):
         happening: what has brought it there, in the words of `states.TASK_TRANSITIONS`; "created"
             for a new task.
         attempt: the one that counted at that moment.
+        attempts: how many there had been by then, this one included; the number of the last.
     """
 
     task: TaskRecord
     happening: str
     state: TaskState
     attempt: AttemptRecord | None
+    attempts: int
 
 
 class GraphRecord:

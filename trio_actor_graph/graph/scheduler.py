@@ -574,8 +574,8 @@ class Scheduler:
         can_be_followed = not loop.is_local and loop.tasks_max is None
         for worker, task, expected in fill(loop, self.durations):
             attempt = self._assign(task, worker, expected, now)
-            move_task(task, "given to a worker")
             task.attempts += 1
+            move_task(task, "given to a worker")
             self._commands.append(do.StartAttempt(attempt))
             if task.successors and can_be_followed:
                 worker.tails.append(attempt)
@@ -626,7 +626,7 @@ class Scheduler:
             raise InternalError(f"two tasks of graph {graph.name!r} have the number {task.uid}")
         graph.counts["waiting"] += 1
         if graph.moves is not None:
-            graph.moves.append(Move(task, "created", "waiting", None))
+            graph.moves.append(Move(task, "created", "waiting", None, 0))
         graph.unfinished += 1
 
     def _settle_condition(self, task: TaskRecord) -> None:
@@ -644,8 +644,8 @@ class Scheduler:
         if loop.failure is not None:
             self._end_unstartable(task)
         elif attempt is not None:  # it is where it is to run, and may have begun
-            move_task(task, "given to a worker")
             task.attempts += 1
+            move_task(task, "given to a worker")
             attempt.state = next_attempt_state(attempt, "what it follows succeeded")
             attempt.worker.following -= 1
             attempt.follows = ()

@@ -23,7 +23,7 @@ def move_task(task: TaskRecord, happening: str) -> None:
     counts[before] -= 1
     counts[after] += 1
     if graph.moves is not None:
-        graph.moves.append(Move(task, happening, after, task.attempt))
+        graph.moves.append(Move(task, happening, after, task.attempt, task.attempts))
 
 
 def next_attempt_state(attempt: AttemptRecord, happening: str) -> AttemptState:

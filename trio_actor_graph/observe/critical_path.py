@@ -97,7 +97,9 @@ def _step(task: TaskRecord, until: float) -> tuple[CriticalStep, TaskRecord | No
     if task.returns is not None and _has_run(task.returns) and _end(task.returns) <= until:
         since = _end(task.returns)
         waited = until - since
-        step = CriticalStep(task.uid, task.spec.name, _worker(task), "returned", waited, 0.0, 0)
+        step = CriticalStep(
+            task.uid, task.spec.name, task.worker_name or "", "returned", waited, 0.0, 0
+        )
         return step, task.returns, since, since
     began = min(_begin(task), until)
     before, because, since = _cause(task, began)
@@ -105,7 +107,7 @@ def _step(task: TaskRecord, until: float) -> tuple[CriticalStep, TaskRecord | No
     step = CriticalStep(
         task.uid,
         task.spec.name,
-        _worker(task),
+        task.worker_name or "",
         because,
         began - since,
         until - began,
@@ -142,10 +144,6 @@ def _begin(task: TaskRecord) -> float:
 def _end(task: TaskRecord) -> float:
     assert task.ended_at is not None
     return task.ended_at
-
-
-def _worker(task: TaskRecord) -> str:
-    return "" if task.ran_in is None else task.ran_in.name
 
 
 def _line(step: CriticalStep) -> str:

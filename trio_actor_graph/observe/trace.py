@@ -24,10 +24,14 @@ import msgspec
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.failures import TimedOut, WorkerEnd
 from trio_actor_graph.graph.records import EndedAttempt, GraphRecord, TaskRecord
+from trio_actor_graph.logs import cut
 from trio_actor_graph.observe.files import write_whole
 
 ARROWS_MAX: Final = 100_000
 """How many arrows one trace has: viewers become slow beyond, and who has more sees none of them."""
+
+NAME_CHARACTERS_MAX: Final = 200
+"""How much of a name stands in a trace: it is there once for each attempt."""
 
 _COORDINATOR: Final = 0
 _Event = dict[str, Any]
@@ -72,7 +76,7 @@ def trace_of(graph: GraphRecord) -> dict[str, Any]:
     return {
         "traceEvents": [*builder.names(graph.name), *builder.events],
         "displayTimeUnit": "ms",
-        "otherData": {"graph": graph.name, "tasks": len(graph.tasks), **builder.left_out},
+        "otherData": {"graph": _shown(graph.name), "tasks": len(graph.tasks), **builder.left_out},
     }
 
 
@@ -108,10 +112,10 @@ class _Builder:
         self._placed[task] = (process, lane, run.began, run.ended)
         arguments: _Event = {"uid": task.uid, "attempt": run.number, "outcome": run.outcome}
         if task.creator is not None:
-            arguments["created by"] = f"{task.creator.spec.name} ({task.creator.uid})"
+            arguments["created by"] = f"{_shown(task.creator.spec.name)} ({task.creator.uid})"
         event: _Event = {
             "ph": "X",
-            "name": task.spec.name,
+            "name": _shown(task.spec.name),
             "cat": run.outcome,
             "pid": process,
             "tid": lane,
@@ -131,7 +135,7 @@ class _Builder:
                     {
                         "ph": "i",
                         "s": "t",
-                        "name": f"{task.spec.name} {task.state}",
+                        "name": f"{_shown(task.spec.name)} {task.state}",
                         "cat": task.state,
                         "pid": _COORDINATOR,
                         "tid": 1,
@@ -152,8 +156,9 @@ class _Builder:
             kind = {"name": "created" if at else "waits for", "cat": "dependency", "id": number}
             from_process, from_lane, from_began, from_ended = self._placed[source]
             # Inside the slice it comes from, to which the viewer binds it: at its very end it would
-            # belong to the next one.
-            leaves = min(max(at or from_ended - 1e-7, from_began), from_ended)
+            # belong to the next one, or by rounding to none. What a task created may have become
+            # known only when that had ended.
+            leaves = max(min(at or from_ended, from_ended - 1e-7), from_began)
             arrows.append(
                 {"ph": "s", "pid": from_process, "tid": from_lane, **kind}
                 | {"ts": self._microseconds(leaves)}
@@ -202,7 +207,7 @@ class _Builder:
 
     def names(self, graph_name: str) -> Iterator[_Event]:
         """What processes and lanes are called."""
-        yield _name("process_name", _COORDINATOR, 0, f"graph {graph_name}")
+        yield _name("process_name", _COORDINATOR, 0, f"graph {_shown(graph_name)}")
         yield _name("thread_name", _COORDINATOR, 1, "ended without running")
         for worker, process in self._workers.items():
             yield _name("process_name", process, 0, f"worker {worker}")
@@ -214,6 +219,10 @@ class _Builder:
 
     def _microseconds(self, when: float) -> float:
         return round((when - self._started) * 1e6, 3)
+
+
+def _shown(name: str) -> str:
+    return cut(name, NAME_CHARACTERS_MAX)
 
 
 def _name(kind: str, process: int, lane: int, name: str) -> _Event:

@@ -14,11 +14,12 @@ import trio
 from trio_actor_graph.errors import GraphError, GraphStalled
 from trio_actor_graph.graph.records import GraphRecord
 from trio_actor_graph.graph.states import GraphState
-from trio_actor_graph.logs import LogStore
+from trio_actor_graph.logs import LogStore, cut
 from trio_actor_graph.observers import GraphHappening, Observer
 from trio_actor_graph.web.limits import HttpLimits
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.types import Graph
+from trio_actor_graph.web.views import shown_name
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
@@ -191,19 +192,21 @@ class Graphs(Observer):
             len(closed) > limits.closed_graphs
             or sum(len(seen.record.tasks) for seen in closed) > limits.closed_tasks
             or sum(len(seen.log_store) for seen in closed) > limits.closed_log_lines
+            or sum(seen.log_store.size for seen in closed) > limits.closed_log_bytes
         )
 
 
 def _view(graph: TaskGraph, is_remote: bool, state: GraphState | None = None) -> Graph:
+    story = graph.stall_story
     return Graph(
         uid=graph.uid,
-        name=graph.name,
+        name=shown_name(graph.name),
         state=state or graph.state,
         counts=graph.counts(),
         stored_bytes=graph.stored_bytes,
         is_remote=is_remote,
         created_at=graph.opened_at,
         ended_at=graph.ended_at,
-        story=graph.stall_story,
+        story=None if story is None else cut(story),
         log_lines_dropped=graph.logs_dropped,
     )

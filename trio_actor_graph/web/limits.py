@@ -47,6 +47,10 @@ EVENTS_MAX: Final = 50_000
 """How many events are kept for readers that are slow or come back: some 30 MB, and a second of the
 fastest run that was measured."""
 
+EVENTS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""How large they may be in all: twice what so many usual ones take, and 10,000 log lines of the
+largest size that an event has."""
+
 EVENTS_KEPT_SECONDS: Final = 60.0
 """How long events are still gathered when the last reader has gone, so that it can come back and
 miss nothing. Afterwards nothing is gathered, and a run costs what it costs without a server."""
@@ -85,9 +89,15 @@ CLOSED_TASKS_MAX: Final = 100_000
 CLOSED_LOG_LINES_MAX: Final = 100_000
 """How many log lines they may have in all: about 60 MB."""
 
+CLOSED_LOG_BYTES_MAX: Final = 64 * 1024 * 1024
+"""And how large those may be in all: as much as one graph may have (`logs.BYTES_MAX`)."""
+
 OBSERVED_TASKS_MAX: Final = 100_000
 """How many tasks a graph may have whose picture, trace or critical path is asked for: the program
 has no time for anything else while that is gathered, about a second for so many."""
+
+OBSERVED_EDGES_MAX: Final = 300_000
+"""How many predecessors those tasks may have in all, for the same reason."""
 
 
 class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +113,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     write_seconds: float = WRITE_SECONDS
     subscribers: int = SUBSCRIBERS_MAX
     events: int = EVENTS_MAX
+    events_bytes: int = EVENTS_BYTES_MAX
     events_kept_seconds: float = EVENTS_KEPT_SECONDS
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     result_bytes: int = RESULT_BYTES_MAX
@@ -115,7 +126,9 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     closed_graphs: int = CLOSED_GRAPHS_MAX
     closed_tasks: int = CLOSED_TASKS_MAX
     closed_log_lines: int = CLOSED_LOG_LINES_MAX
+    closed_log_bytes: int = CLOSED_LOG_BYTES_MAX
     observed_tasks: int = OBSERVED_TASKS_MAX
+    observed_edges: int = OBSERVED_EDGES_MAX
 
     def __post_init__(self) -> None:
         for name, value in msgspec.structs.asdict(self).items():

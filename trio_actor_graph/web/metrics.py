@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from trio_actor_graph.graph.states import TASK_STATES
-from trio_actor_graph.web.views import process_usage
+from trio_actor_graph.web.views import process_usage, shown_name
 
 if TYPE_CHECKING:
+    from trio_actor_graph.statistics import RunTime
     from trio_actor_graph.web.server import HttpServer
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,7 +28,7 @@ def metrics_text(server: HttpServer) -> str:
     }
     held = {w.worker_id: float(w.held) for w in workers}
     stops = statistics.stops
-    rows = statistics.run_times
+    rows = _by_shown_name(statistics.run_times)
     families = [
         _family(
             "tasks",
@@ -46,13 +47,13 @@ def metrics_text(server: HttpServer) -> str:
             "attempts_total",
             "counter",
             "Attempts that ended with an outcome, by task name and worker.",
-            [({"task": r.name, "worker": r.worker}, r.attempts) for r in rows],
+            [(_row(task, worker), number) for (task, worker), (number, _) in rows.items()],
         ),
         _family(
             "attempt_seconds_total",
             "counter",
             "How long their functions ran.",
-            [({"task": r.name, "worker": r.worker}, r.seconds) for r in rows],
+            [(_row(task, worker), seconds) for (task, worker), (_, seconds) in rows.items()],
         ),
         _family(
             "worker_ready",
@@ -110,6 +111,20 @@ def metrics_text(server: HttpServer) -> str:
         ),
     ]
     return "".join(families)
+
+
+def _by_shown_name(rows: Iterable[RunTime]) -> dict[tuple[str, str], tuple[int, float]]:
+    """Attempts and seconds by task name and worker; names that are cut may be the same then."""
+    sums: dict[tuple[str, str], tuple[int, float]] = {}
+    for row in rows:
+        key = (shown_name(row.name), row.worker)
+        attempts, seconds = sums.get(key, (0, 0.0))
+        sums[key] = (attempts + row.attempts, seconds + row.seconds)
+    return sums
+
+
+def _row(task: str, worker: str) -> dict[str, str]:
+    return {"task": task, "worker": worker}
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:

@@ -24,7 +24,7 @@ from trio_actor_graph.web.queries import LogsQuery, PictureQuery, TaskLogsQuery,
 from trio_actor_graph.web.routing import Asked, Route
 from trio_actor_graph.web.task_routes import task_asked_for
 from trio_actor_graph.web.types import CriticalPath, CriticalStep, LogPage
-from trio_actor_graph.web.views import log_entry
+from trio_actor_graph.web.views import log_entry, shown_name
 
 if TYPE_CHECKING:
     from trio_actor_graph.observe.drawing.picture import Picture
@@ -125,13 +125,20 @@ def _record(asked: Asked) -> GraphRecord:
     """
     server = asked.serving
     record = server.graphs.get(asked.path["graph"]).record
-    if len(record.tasks) > server.limits.observed_tasks:
-        raise ProblemRaised(
-            "graph-too-large",
-            f"it has {len(record.tasks):,} tasks, and at most {server.limits.observed_tasks:,} "
-            "are looked at together",
-        )
+    tasks_max, edges_max = server.limits.observed_tasks, server.limits.observed_edges
+    if len(record.tasks) > tasks_max:
+        raise _too_large(f"{len(record.tasks):,} tasks", f"{tasks_max:,}")
+    # Each is gone through, and a graph of few tasks may have as many as their number squared.
+    edges = sum([len(task.predecessors) for task in record.tasks.values()])
+    if edges > edges_max:
+        raise _too_large(f"tasks with {edges:,} predecessors in all", f"{edges_max:,}")
     return record
+
+
+def _too_large(what: str, most: str) -> ProblemRaised:
+    return ProblemRaised(
+        "graph-too-large", f"it has {what}, and at most {most} are looked at together"
+    )
 
 
 async def trace_graph(asked: Asked) -> Answer:
@@ -157,7 +164,7 @@ async def find_critical_path(asked: Asked) -> Answer:
     steps = tuple(
         CriticalStep(
             uid=step.uid,
-            name=step.name,
+            name=shown_name(step.name),
             worker=step.worker,
             because=step.because,
             waited_seconds=step.waited_seconds,

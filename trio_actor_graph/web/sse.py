@@ -96,14 +96,12 @@ class _Stream:
     async def _write_chunk(self) -> bool:
         """Write the next events; returns whether there were any to go through."""
         ring = self._server.ring
-        entries, gap = ring.take(self._number)
-        if not entries:
+        chunk = ring.take(self._number)
+        if chunk is None:
             return False
-        data = b""
-        if gap is not None:
-            data = ring.encode_gap(gap, entries[0].number - 1)
-        self._number = entries[-1].number
-        data += ring.encode(list(filter(self._is_wanted, entries)))
+        data = b"" if chunk.gap is None else ring.encode_gap(chunk.gap, chunk.after)
+        self._number = chunk.last
+        data += ring.encode(list(filter(self._is_wanted, chunk.entries)))
         if data:
             await self._write(data)
         else:

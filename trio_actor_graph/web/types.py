@@ -229,6 +229,8 @@ class TaskInfo(msgspec.Struct, frozen=True):
 
     Attributes:
         waits_on: its condition, arguments included, as one could have written it; None for none.
+        is_waits_on_cut: it is nested deeper than `CONDITION_DEPTH_MAX`; what is further down is
+            left out, and an empty condition stands there.
         successors: the tasks whose condition looks at it; cut after `PAGE_MAX`.
         returned: the task as which it ended, or will end.
         traceback: of a failed task, as the worker saw it.
@@ -246,6 +248,7 @@ class TaskInfo(msgspec.Struct, frozen=True):
     attempts: tuple[AttemptInfo, ...]
     traceback: str | None
     story: str
+    is_waits_on_cut: bool = False
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -312,7 +315,7 @@ class LogPage(msgspec.Struct, frozen=True):
     dropped: int
 
 
-class RunningAttempt(msgspec.Struct, frozen=True):
+class HeldAttempt(msgspec.Struct, frozen=True):
     """What a worker holds: a task given to it, begun or not."""
 
     graph_uid: int
@@ -343,7 +346,7 @@ class Worker(msgspec.Struct, frozen=True):
     held: int
     cpu_seconds: float | None
     memory_bytes: int | None
-    running: tuple[RunningAttempt, ...]
+    running: tuple[HeldAttempt, ...]
 
 
 class Workers(msgspec.Struct, frozen=True):

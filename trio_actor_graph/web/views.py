@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from trio_actor_graph.clock import unix_seconds
-from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf
+from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Tasks
 from trio_actor_graph.graph.failures import (
     CannotStart,
     LostTooOften,
@@ -23,13 +23,14 @@ from trio_actor_graph.graph.failures import (
 from trio_actor_graph.graph.reading import condition_of
 from trio_actor_graph.graph.records import AttemptRecord, TaskRecord, WorkerRecord
 from trio_actor_graph.graph.stories import explain
-from trio_actor_graph.logs import LogLine
+from trio_actor_graph.logs import LogLine, cut
 from trio_actor_graph.outcome import failure_error
 from trio_actor_graph.web.types import (
+    CONDITION_DEPTH_MAX,
     PAGE_MAX,
     AttemptInfo,
+    HeldAttempt,
     LogEntry,
-    RunningAttempt,
     TaskInfo,
     TasksCondition,
     TaskSummary,
@@ -43,6 +44,15 @@ if TYPE_CHECKING:
 LINE_CHARACTERS_MAX: Final = 300
 """How much of an error is shown in a list."""
 
+NAME_SHOWN_MAX: Final = 200
+"""How much of a name is shown: as much as it may have when it comes over HTTP. The app may give
+longer ones, and each is in every event and on every page."""
+
+
+def shown_name(name: str) -> str:
+    """A name as it is shown: with a mark if it was cut, and in characters that UTF-8 has."""
+    return cut(name, NAME_SHOWN_MAX)
+
 
 def task_summary(task: TaskRecord, now: float) -> TaskSummary:
     """A task in a list; `now` is of `time.perf_counter`."""
@@ -55,11 +65,11 @@ def task_summary(task: TaskRecord, now: float) -> TaskSummary:
     creator = task.creator
     return TaskSummary(
         uid=task.uid,
-        name=task.spec.name,
+        name=shown_name(task.spec.name),
         state=state,
         worker_loop=task.loop.name,
         attempt=task.attempts,
-        worker=_worker_of(task),
+        worker=task.worker_name,
         created_at=None if task.created_at is None else unix_seconds(task.created_at),
         began_at=None if began_at is None else unix_seconds(began_at),
         ended_at=None if ended_at is None else unix_seconds(ended_at),
@@ -76,6 +86,7 @@ _WITHOUT_ERROR: Final = frozenset({"waiting", "ready", "running", "succeeded", "
 def task_info(task: TaskRecord) -> TaskInfo:
     """All there is to know of a task."""
     condition = condition_of(task)
+    waits_on, is_cut = (None, False) if condition is None else condition_view(condition)
     successors = dict.fromkeys(gate.task for gate in task.successors)
     return TaskInfo(
         task=task_summary(task, perf_counter()),
@@ -83,22 +94,42 @@ def task_info(task: TaskRecord) -> TaskInfo:
         priority=task.spec.priority,
         retries=task.spec.retry.retries,
         timeout_seconds=task.spec.timeout_seconds,
-        waits_on=None if condition is None else condition_view(condition),
+        waits_on=waits_on,
         successors=_uids(successors),
         returned=None if task.returns is None else task.returns.uid,
         attempts=tuple(_attempts(task)),
         traceback=traceback_of(task),
-        story=explain(task),
+        story=cut(explain(task)),
+        is_waits_on_cut=is_cut,
     )
 
 
-def condition_view(condition: AnyCondition) -> TasksCondition:
-    """A condition as a client would have written it."""
-    if isinstance(condition, (AllOf, AnyOf)):
-        parts = tuple(map(condition_view, condition.parts))
-        if isinstance(condition, AllOf):
-            return TasksCondition(all_of=parts)
-        return TasksCondition(any_of=parts)
+def condition_view(condition: AnyCondition) -> tuple[TasksCondition, bool]:
+    """A condition as a client would have written it, and whether it was cut.
+
+    Below `CONDITION_DEPTH_MAX`, where a client could not have written it, stands an empty one. The
+    app may nest conditions as deep as it likes, and encoding them is recursive, as is this.
+    """
+    is_cut = False
+
+    def view(part: AnyCondition, depth: int) -> TasksCondition:
+        nonlocal is_cut
+        if isinstance(part, Tasks):
+            return _leaf_view(part)
+        if depth == CONDITION_DEPTH_MAX:
+            is_cut = True
+            return TasksCondition()
+        parts = tuple([view(each, depth + 1) for each in part.parts])
+        return (
+            TasksCondition(all_of=parts)
+            if isinstance(part, AllOf)
+            else TasksCondition(any_of=parts)
+        )
+
+    return view(condition, 1), is_cut
+
+
+def _leaf_view(condition: Tasks) -> TasksCondition:
     at_least = None if condition.at_least == len(condition.uids) else condition.at_least
     if condition.outcome == "succeeded":
         return TasksCondition(succeeded=condition.uids, at_least=at_least)
@@ -187,7 +218,7 @@ def log_entry(line: LogLine) -> LogEntry:
         exception=line.exception,
         graph_uid=line.graph_uid,
         task_uid=line.task_uid,
-        task_name=line.task_name,
+        task_name=shown_name(line.task_name),
         attempt=line.attempt,
         worker=line.worker,
         pathname=line.pathname,
@@ -216,12 +247,12 @@ def pid_of(coordinator: Coordinator, worker_id: int) -> int | None:
     return next((w.pid for w in coordinator.workers if w.worker_id == worker_id), None)
 
 
-def _running(attempt: AttemptRecord) -> RunningAttempt:
+def _running(attempt: AttemptRecord) -> HeldAttempt:
     task = attempt.task
-    return RunningAttempt(
+    return HeldAttempt(
         graph_uid=task.graph.uid,
         task_uid=task.uid,
-        name=task.spec.name,
+        name=shown_name(task.spec.name),
         attempt=max(1, task.attempts),
         given_at=None if attempt.given_at is None else unix_seconds(attempt.given_at),
         is_awaiting=attempt.state == "suspended",
@@ -265,16 +296,11 @@ def _outcome_of(failure: object) -> str:
     return "timed out" if isinstance(failure, TimedOut) else "failed"
 
 
-def _worker_of(task: TaskRecord) -> str | None:
-    if task.attempt is not None:
-        return task.attempt.worker.name
-    return None if task.ran_in is None else task.ran_in.name
-
-
 def _uids(tasks: Iterable[TaskRecord]) -> tuple[int, ...]:
     return tuple([task.uid for task in islice(tasks, PAGE_MAX)])
 
 
 def _cut(text: str) -> str:
     line = text.strip().partition("\n")[0]
-    return line if len(line) <= LINE_CHARACTERS_MAX else f"{line[: LINE_CHARACTERS_MAX - 1]}…"
+    # `cut` besides takes out what UTF-8 has no bytes for.
+    return cut(line if len(line) <= LINE_CHARACTERS_MAX else f"{line[: LINE_CHARACTERS_MAX - 1]}…")

@@ -9,8 +9,8 @@ Only what the records say is looked at: no pickle is opened, nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Hashable, Iterator
+from typing import Final, NamedTuple
 
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks, leaves
 from trio_actor_graph.graph.failures import (
@@ -47,6 +47,14 @@ def picture_of(graph: GraphRecord) -> Picture:
     return _Seeing(graph).picture()
 
 
+class _Part(NamedTuple):
+    """A condition that is still to be drawn before `target`: as arrows, or as a node."""
+
+    condition: AnyCondition
+    target: str
+    is_arrows: bool
+
+
 class _Seeing:
     """The work of `picture_of`: what has been found so far."""
 
@@ -56,7 +64,9 @@ class _Seeing:
         self._stages = _stages(graph, self._conditions)
         self._nodes: list[Node] = []
         self._edges: dict[Edge, None] = {}  # in order
-        self._known: dict[AnyCondition, str] = {}  # the keys of conditions that are drawn
+        self._keys: dict[int, str] = {}  # of conditions that are drawn, by their number
+        self._numbers: dict[Hashable, int] = {}  # of conditions that say the same, by what they say
+        self._states: list[ConditionState] = []  # of conditions, by their number
         self._clean_names: dict[str, str] = {}
 
     def picture(self) -> Picture:
@@ -107,64 +117,111 @@ class _Seeing:
             self._add_edge(_key(creator.uid), key, "created")
 
     def _see_condition(self, condition: AnyCondition, target: str, stage: int) -> None:
-        """Draw what leads to `target`; the parts of an "all of" lead to it side by side."""
-        parts = condition.parts if isinstance(condition, AllOf) else (condition,)
-        for part in parts:
-            if isinstance(part, Tasks) and _is_said_by_arrows(part):
-                self._see_tasks(part, target)
-            else:
-                self._add_edge(self._condition_node(part, stage), target, "succeeded")
+        """Draw what leads to `target`; the parts of an "all of" lead to it side by side.
 
-    def _see_part(self, condition: AnyCondition, target: str, stage: int) -> None:
-        """Draw one alternative of an "any of": a task is an arrow, all else a node."""
-        if isinstance(condition, Tasks) and condition.is_of_one:
-            self._see_tasks(condition, target)
-        else:
-            self._add_edge(self._condition_node(condition, stage), target, "succeeded")
+        Conditions may be nested deep, so this is done by a worklist, in the order of a recursion.
+        """
+        numbers = self._number(condition)
+        pending: list[_Part | Edge] = list(_leading(condition, target))
+        while pending:
+            part = pending.pop()
+            if isinstance(part, Edge):
+                self._edges[part] = None
+            elif isinstance(part.condition, Tasks) and part.is_arrows:
+                self._see_tasks(part.condition, part.target)
+            else:
+                number = numbers[id(part.condition)]
+                key = self._keys.get(number)
+                is_new = key is None
+                if key is None:
+                    key = self._keys[number] = f"c{len(self._keys) + 1}"
+                pending.append(Edge(key, part.target, "succeeded"))
+                if is_new:
+                    self._add_condition_node(part.condition, key, self._states[number], stage)
+                    pending.extend(_inside(part.condition, key))
+
+    def _add_condition_node(
+        self, condition: AnyCondition, key: str, state: ConditionState, stage: int
+    ) -> None:
+        text = _condition_text(condition)
+        self._nodes.append(Node(key, "condition", text, state, {state: 1}, stage))
+        if isinstance(condition, Tasks):
+            self._see_tasks(condition, key)
 
     def _see_tasks(self, condition: Tasks, target: str) -> None:
         for uid in condition.uids:
             self._add_edge(_key(uid), target, condition.outcome)
 
-    def _condition_node(self, condition: AnyCondition, stage: int) -> str:
-        """The key of the node of a condition, which is made with all below it if it is new."""
-        known = self._known.get(condition)
-        if known is not None:
-            return known
-        key = self._known[condition] = f"c{len(self._known) + 1}"
-        state = condition_state(self._graph, condition)
-        self._nodes.append(
-            Node(key, "condition", _condition_text(condition), state, {state: 1}, stage)
-        )
+    def _number(self, condition: AnyCondition) -> dict[int, int]:
+        """The numbers of a condition and of all its parts, by their `id`.
+
+        Those that say the same have the same number. Comparing them as they are would go through
+        all below each of them, and by recursion.
+        """
+        order = [condition]
+        for part in order:
+            if not isinstance(part, Tasks):
+                order.extend(part.parts)
+        numbers: dict[int, int] = {}
+        for part in reversed(order):
+            if isinstance(part, Tasks):
+                says: Hashable = (part.outcome, part.uids, part.at_least)
+                below = []
+            else:
+                below = [numbers[id(each)] for each in part.parts]
+                says = (type(part), *below)
+            number = numbers[id(part)] = self._numbers.setdefault(says, len(self._states))
+            if number == len(self._states):
+                self._states.append(self._state(part, below))
+        return numbers
+
+    def _state(self, condition: AnyCondition, below: list[int]) -> ConditionState:
+        """Whether a condition holds ("open"), can never hold any more ("shut"), or is waited for.
+
+        Args:
+            below: the numbers of its parts.
+        """
         if isinstance(condition, Tasks):
-            self._see_tasks(condition, key)
-        elif isinstance(condition, AllOf):
-            self._see_condition(condition, key, stage)
-        else:
-            for part in condition.parts:
-                self._see_part(part, key, stage)
-        return key
+            return _state_of_tasks(self._graph, condition)
+        states = [self._states[number] for number in below]
+        needed = len(states) if isinstance(condition, AllOf) else 1
+        return _gate_state(states.count("open"), states.count("shut"), needed, len(states))
 
     def _add_edge(self, source: str, target: str, kind: EdgeKind) -> None:
         if source != target:
             self._edges[Edge(source, target, kind)] = None
 
 
-def condition_state(graph: GraphRecord, condition: AnyCondition) -> ConditionState:
-    """Whether a condition holds ("open"), can never hold any more ("shut"), or is waited for."""
-    if isinstance(condition, Tasks):
-        hits = misses = 0
-        for uid in condition.uids:
-            state = graph.tasks[uid].state
-            if state in TERMINAL:
-                if state == "succeeded" or condition.outcome == "completed":
-                    hits += 1
-                else:
-                    misses += 1
-        return _gate_state(hits, misses, condition.at_least, len(condition.uids))
-    states = [condition_state(graph, part) for part in condition.parts]
-    needed = len(states) if isinstance(condition, AllOf) else 1
-    return _gate_state(states.count("open"), states.count("shut"), needed, len(states))
+def _leading(condition: AnyCondition, target: str) -> Iterator[_Part]:
+    """What leads to `target` of a condition; the last first, as a list is popped from its end."""
+    parts = condition.parts if isinstance(condition, AllOf) else (condition,)
+    for part in reversed(parts):
+        is_arrows = isinstance(part, Tasks) and _is_said_by_arrows(part)
+        yield _Part(part, target, is_arrows)
+
+
+def _inside(condition: AnyCondition, key: str) -> Iterator[_Part]:
+    """The same for the node of a condition; an alternative that is a task is an arrow to it."""
+    match condition:
+        case AllOf():
+            yield from _leading(condition, key)
+        case AnyOf(parts):
+            for part in reversed(parts):
+                yield _Part(part, key, isinstance(part, Tasks) and part.is_of_one)
+        case Tasks():
+            pass  # whose arrows have been drawn with the node
+
+
+def _state_of_tasks(graph: GraphRecord, condition: Tasks) -> ConditionState:
+    hits = misses = 0
+    for uid in condition.uids:
+        state = graph.tasks[uid].state
+        if state in TERMINAL:
+            if state == "succeeded" or condition.outcome == "completed":
+                hits += 1
+            else:
+                misses += 1
+    return _gate_state(hits, misses, condition.at_least, len(condition.uids))
 
 
 def _gate_state(hits: int, misses: int, needed: int, total: int) -> ConditionState:
@@ -216,9 +273,7 @@ def _run(task: TaskRecord) -> Run:
     seconds = None
     if task.began_at is not None and task.ended_at is not None:
         seconds = max(0.0, task.ended_at - task.began_at)
-    worker = task.ran_in.name if task.ran_in is not None else ""
-    if task.attempt is not None:
-        worker = task.attempt.worker.name
+    worker = task.worker_name or ""
     return Run(task.attempts, seconds, clean(worker, NAME_CHARACTERS_MAX), _error_line(task))
 
 

@@ -13,7 +13,8 @@ export function conditionElement(condition, link) {
 function partsOf(condition, link) {
   if (condition.all_of) return joined(condition.all_of, " and ", link);
   if (condition.any_of) return joined(condition.any_of, " or ", link);
-  const tasks = condition.succeeded ?? condition.completed ?? [];
+  const tasks = condition.succeeded ?? condition.completed;
+  if (!tasks) return ["…"]; // nested too deep to be sent
   const what = condition.succeeded ? "succeeded" : "completed";
   const least = condition.at_least ?? tasks.length;
   const needed =
