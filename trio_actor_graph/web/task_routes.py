@@ -9,6 +9,7 @@ from typing import Final
 from trio_actor_graph.errors import CycleError, GraphError
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.stories import explain
+from trio_actor_graph.logs import cut
 from trio_actor_graph.web.answers import Answer, json_answer
 from trio_actor_graph.web.paging import decode_cursor, encode_cursor
 from trio_actor_graph.web.problems import ProblemRaised
@@ -87,7 +88,7 @@ async def read_task(asked: Asked) -> Answer:
 async def explain_task(asked: Asked) -> Answer:
     """Why a task is in the state it is in."""
     task = task_asked_for(asked)
-    return json_answer(Explanation(task.uid, task.state, explain(task)))
+    return json_answer(Explanation(task.uid, task.state, cut(explain(task))))
 
 
 async def cancel_task(asked: Asked) -> Answer:
