@@ -24,7 +24,7 @@ import trio
 from trio_actor_graph import messages as msg
 from trio_actor_graph.buffers.keeping import Segment, take_over
 from trio_actor_graph.buffers.pool import SPARE_SECONDS, SegmentPool, open_pool
-from trio_actor_graph.buffers.segment import SegmentGone, is_reference
+from trio_actor_graph.buffers.segment import SegmentGone, encoded_size, is_reference
 from trio_actor_graph.calls import AnyFunction, Call, Options, split_method
 from trio_actor_graph.carrying import Carrier
 from trio_actor_graph.checks import is_integer, is_text
@@ -592,9 +592,10 @@ class Coordinator:
             scheduler.on_attempt_succeeded(attempt_id, seconds, now)  # counts what came too late
             return
         results = self._graphs[attempt.task.graph.uid].results
-        if not results.has_room(value):
+        size = len(value) if segment is None else encoded_size(value)
+        if not results.has_room(size):
             self._run_commands()  # tasks that have ended may need some of the others no more
-            lack = results.lack_of_room(value)
+            lack = results.lack_of_room(size)
             if lack is not None:
                 _note_run(attempt, message)
                 scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
@@ -603,7 +604,7 @@ class Coordinator:
             _note_run(attempt, message)
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
-            results.put(task.uid, value, segment)
+            results.put(task.uid, value, size, segment)
             self._run_times.add(task.spec.name, attempt.worker, seconds)
 
     def _take_returned_task(self, attempt_id: int, uid: int, seconds: float, now: float) -> None:

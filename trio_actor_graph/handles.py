@@ -402,8 +402,7 @@ class TaskGraph(TaskCreator):
             self._needs.drop(self._dropped.popleft())
 
     def on_task_ended(self, task: TaskRecord) -> None:
-        event = self._waiting.pop(task, None)
-        if event is not None:
+        if self._waiting and (event := self._waiting.pop(task, None)) is not None:
             event.set()
         if self._has_watchers:
             self._tell_watchers(task)

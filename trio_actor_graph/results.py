@@ -46,27 +46,30 @@ class ResultStore:
         self.stored_bytes = 0
         self.released = 0
 
-    def has_room(self, encoded: bytes) -> bool:
-        """Whether a result can be kept."""
-        return self.stored_bytes + encoded_size(encoded) <= self._bytes_max
+    def has_room(self, size: int) -> bool:
+        """Whether a result of so many bytes can be kept."""
+        return self.stored_bytes + size <= self._bytes_max
 
-    def lack_of_room(self, encoded: bytes) -> StoreFull | None:
-        """Why a result cannot be kept; None if it can."""
-        if self.has_room(encoded):
+    def lack_of_room(self, size: int) -> StoreFull | None:
+        """Why a result of so many bytes cannot be kept; None if it can."""
+        if self.has_room(size):
             return None
-        return StoreFull(encoded_size(encoded), self.stored_bytes, self._bytes_max)
+        return StoreFull(size, self.stored_bytes, self._bytes_max)
 
-    def put(self, uid: int, encoded: bytes, segment: Segment | None = None) -> None:
+    def put(self, uid: int, encoded: bytes, size: int, segment: Segment | None = None) -> None:
         """Keep a result. Exactly once per task: a second one would be a bug of the scheduler.
 
         Args:
+            uid: of the task.
+            encoded: the result.
+            size: how many bytes it takes, wherever they are.
             segment: where it is, if it is in shared memory.
         """
         assert uid not in self._encoded
         self._encoded[uid] = encoded
         if segment is not None:
             self._segments[uid] = segment
-        self.stored_bytes += encoded_size(encoded)
+        self.stored_bytes += size
 
     def release(self, task: TaskRecord) -> None:
         """Let go the result of a task, if it has one of its own."""
