@@ -131,6 +131,7 @@ class Coordinator:
         self._workers_changed = trio.Event()
         self._draining: dict[GraphRecord, trio.Event] = {}
         self._failed: list[TaskRecord] = []  # not told yet to all who wait for them
+        self._turn_at = 0.0  # when commands were last run
         self._watch = Watch(self._scheduler, self.wake, spans, records_times)
         self._is_closed = False
         self._thread = threading.get_ident()
@@ -600,8 +601,14 @@ class Coordinator:
                 _note_run(attempt, message)
                 scheduler.on_attempt_failed(attempt_id, lack, seconds, now)
                 return
-        if attempt.task.times is not None:
-            _note_run(attempt, message)
+        times = attempt.task.times
+        if times is not None:
+            if attempt.has_awaited or not 0.0 <= message.began_at < _INFINITE:
+                _note_run(attempt, message)
+            else:  # written out: it is done for each task, as long as somebody may ask
+                times.began_at = message.began_at
+                times.ran_until = message.began_at + seconds
+                times.ran_in = attempt.worker
         task = scheduler.on_attempt_succeeded(attempt_id, seconds, now)
         if task is not None:
             results.put(task.uid, value, size, segment)
@@ -783,6 +790,7 @@ class Coordinator:
 
     def _run_commands(self) -> None:
         self.is_due = False
+        self._turn_at = perf_counter()
         scheduler = self._scheduler
         scheduler.settle(trio.current_time())
         for command in scheduler.take_commands():
@@ -864,7 +872,7 @@ class Coordinator:
                 self._post(worker, definition)
         context = call.context
         if task.times is not None:
-            task.times.given_at = perf_counter()
+            task.times.given_at = self._turn_at
             if self._watch.spans is not None:
                 context = self._watch.spans.begin_attempt(attempt, context)
         predecessors: tuple[TaskOutcome, ...] = ()
