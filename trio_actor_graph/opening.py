@@ -50,7 +50,7 @@ async def open_coordinator(
         carried_variables: names of context variables, as "package.module:name", whose values go
             from whoever creates a task into the task.
         record_times: note when each task was created and ran, for `TaskGraph.trace`,
-            `TaskGraph.critical_path` and pictures, at 5 % of the time and 200 bytes of memory for
+            `TaskGraph.critical_path` and pictures, at 8 % of the time and 200 bytes of memory for
             each of the shortest tasks. An HTTP server and OpenTelemetry have it noted anyway.
 
     Raises:
