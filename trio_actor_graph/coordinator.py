@@ -152,6 +152,7 @@ class Coordinator:
             self._pool,
             self._carrier,
             self._logs.note_record,
+            self._logs.delivery.captures_output,
         )
         # Encoded now, so that an unpicklable setup is refused where it was written.
         self._setups = {

@@ -14,12 +14,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 from trio_actor_graph.worker.context import current_attempt
+
+if TYPE_CHECKING:
+    from trio_actor_graph.worker.runner import RunningAttempt
 
 _lock = threading.Lock()
 _users = 0
@@ -42,6 +47,38 @@ def noting_records() -> Iterator[None]:
             if not _users and _looking is not None:
                 _looking.end()
                 _looking = None
+
+
+class LocalOutput:
+    """Makes log lines of what the tasks of loops in this process print.
+
+    A handler of the app that prints, in the task's own context, prints: its output is not the
+    task's, and would come back here.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._is_logging: ContextVar[bool] = ContextVar("is_logging", default=False)
+
+    @property
+    def is_in_child(self) -> bool:
+        return os.getpid() != self._pid
+
+    def attempt(self) -> RunningAttempt | None:
+        attempt = current_attempt()
+        is_ours = attempt is not None and attempt.runner.on_record is not None
+        return attempt if is_ours and not self._is_logging.get() else None
+
+    def send_text(self, logger: str, level: int, text: str, attempt: RunningAttempt) -> None:
+        """Log a line. It is kept also where the app's levels do not let it through."""
+        token = self._is_logging.set(True)
+        try:
+            its = logging.getLogger(logger)
+            record = its.makeRecord(logger, level, "", 0, text, (), None)  # which is noted
+            if its.isEnabledFor(level):
+                its.handle(record)
+        finally:
+            self._is_logging.reset(token)
 
 
 class _Looking:

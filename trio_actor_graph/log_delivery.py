@@ -68,7 +68,7 @@ class LogDelivery:
 
     def __init__(self, sent_level: int | None = None, captures_output: bool = False):
         self._sent_level = sent_level
-        self._captures_output = captures_output
+        self.captures_output = captures_output
         self._last_chain: tuple[TaskRecord | None, str] = (None, "")
         self._made = 0  # loggers
         self._has_complained = False
@@ -86,7 +86,7 @@ class LogDelivery:
             _level(logging.root.manager.disable),
             tuple(cut(name) for name, each in loggers.items() if each.disabled),
             self._sent_level,
-            self._captures_output,
+            self.captures_output,
         )
 
     def origin(

@@ -45,7 +45,7 @@ async def open_coordinator(
         log_level: from which level on the lines that tasks log are sent by workers and kept, as
             `TaskGraph.logs`, even if the app's own levels do not let them to its handlers. By
             default what the app would log.
-        capture_output: what tasks in workers print, or write to `sys.stderr`, becomes log lines of
+        capture_output: what tasks print, or write to `sys.stderr`, becomes log lines of
             theirs, of the loggers `trio_actor_graph.stdout` and `trio_actor_graph.stderr`.
         carried_variables: names of context variables, as "package.module:name", whose values go
             from whoever creates a task into the task.

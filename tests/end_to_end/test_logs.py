@@ -381,9 +381,10 @@ async def test_warnings_can_be_logged(records: Records) -> None:
 # Output
 
 
-async def test_output_becomes_log_lines_if_asked(records: Records) -> None:
+@pytest.mark.parametrize("loop", ["default", "local"])
+async def test_output_becomes_log_lines_if_asked(loop: str, records: Records) -> None:
     async with open_graph(capture_output=True) as graph:
-        task = graph.create_task(cases.write, name="t")
+        task = graph.create_task(cases.write, name="t", worker_loop=loop)
         await task.wait()
 
     out = [line.text for line in task.logs() if line.logger == "trio_actor_graph.stdout"]
@@ -395,25 +396,47 @@ async def test_output_becomes_log_lines_if_asked(records: Records) -> None:
     assert {record.task for record in records.all} == {"t"}  # type: ignore[attr-defined]
 
 
-async def test_output_is_kept_whatever_the_levels(records: Records) -> None:
+@pytest.mark.parametrize("loop", ["default", "local"])
+async def test_output_is_kept_whatever_the_levels(loop: str, records: Records) -> None:
     logging.root.setLevel(logging.ERROR)
     async with open_graph(capture_output=True) as graph:
-        task = graph.create_task(cases.write)
+        task = graph.create_task(cases.write, worker_loop=loop)
         await task.wait()
     assert "one 1" in texts(task.logs())
     assert records.all == []
 
 
-async def test_output_of_tasks_at_the_same_time_is_not_mixed(records: Records) -> None:
+@pytest.mark.parametrize("loop", ["many", "local"])
+async def test_output_of_tasks_at_the_same_time_is_not_mixed(loop: str, records: Records) -> None:
     async with open_graph(capture_output=True) as graph:
         tasks = [
-            graph.create_task(cases.write_async, name, worker_loop="many") for name in ("a", "b")
+            graph.create_task(cases.write_async, name, worker_loop=loop) for name in ("a", "b")
         ]
     assert [texts(task.logs()) for task in tasks] == [
         ["a 0", "a 1", "a 2"],
         ["b 0", "b 1", "b 2"],
     ]
     assert len(records.all) == 6
+
+
+class Printing(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print("seen:", record.getMessage())
+
+
+async def test_a_handler_of_this_process_may_print_what_it_is_told(
+    records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And `sys.stdout` is what it was, when the coordinator has closed."""
+    usual = sys.stdout
+    logging.root.addHandler(Printing())
+    async with open_graph(capture_output=True) as graph:
+        task = graph.create_task(cases.write_async, "a", worker_loop="local")
+        await task.wait()
+        print("the app's own")
+    assert texts(task.logs()) == ["a 0", "a 1", "a 2"]
+    assert capsys.readouterr().out == "seen: a 0\nseen: a 1\nseen: a 2\nthe app's own\n"
+    assert sys.stdout is usual
 
 
 async def test_output_that_is_not_asked_for_goes_where_it_always_did(

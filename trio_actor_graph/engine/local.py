@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 
@@ -22,11 +22,12 @@ from trio_actor_graph.calls import AnyFunction
 from trio_actor_graph.carrying import Carrier
 from trio_actor_graph.engine.api import EngineOwner, StopCounts, Unsendable, WorkerLimits
 from trio_actor_graph.graph.failures import WorkerEnd
-from trio_actor_graph.local_logs import noting_records
+from trio_actor_graph.local_logs import LocalOutput, noting_records
 from trio_actor_graph.messages import RunAttempt, StartUp, WorkerReady, WorkerUnable
 from trio_actor_graph.outcome import describe_exception
 from trio_actor_graph.worker.functions import FunctionBook
 from trio_actor_graph.worker.main import open_worker_context
+from trio_actor_graph.worker.output import TaskOutput, open_task_output
 from trio_actor_graph.worker.runner import AttemptRunner, RunningAttempt
 
 
@@ -39,6 +40,7 @@ class LocalEngine:
         pool: where large values go.
         carrier: what goes from a task's context into those that it creates.
         on_record: told of what tasks log: the worker, the attempt, and the record.
+        captures_output: what tasks print is logged.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class LocalEngine:
         pool: SegmentPool | None = None,
         carrier: Carrier | None = None,
         on_record: Callable[[int, RunAttempt, logging.LogRecord], None] | None = None,
+        captures_output: bool = False,
     ):
         self._owner = owner
         self._functions = functions
@@ -56,6 +59,8 @@ class LocalEngine:
         self._pool = pool
         self._carrier = carrier
         self._on_record = on_record
+        self._captures_output = captures_output
+        self._outputs: tuple[TaskOutput, ...] = ()
         self._runners: dict[int, AttemptRunner] = {}
         self._send_start, self._receive_start = trio.open_memory_channel[StartUp](math.inf)
         self._is_stopped = trio.Event()
@@ -67,7 +72,9 @@ class LocalEngine:
 
     async def run(self) -> None:
         first = await self._receive_start.receive()
-        with noting_records():
+        with noting_records(), ExitStack() as stack:
+            if self._captures_output:
+                self._outputs = stack.enter_context(open_task_output(LocalOutput()))
             async with trio.open_nursery() as lives:
                 lives.start_soon(self._live, first)
                 async for start_up in self._receive_start:
@@ -127,6 +134,8 @@ class LocalEngine:
                     carrier=self._carrier,
                 )
                 runner.on_record = partial(self._note, worker_id)
+                if self._outputs:
+                    runner.on_ending = self._end_lines
                 nursery.start_soon(runner.run)
                 is_ready = True
                 self._owner.on_messages(worker_id, [WorkerReady(os.getpid())])
@@ -145,6 +154,12 @@ class LocalEngine:
                 nothing: frozenset[int] = frozenset()
                 end = WorkerEnd("the program's own process", running=nothing, begun=nothing)
                 self._owner.on_worker_lost(worker_id, end)
+
+    def _end_lines(self, attempt: RunningAttempt) -> None:
+        """Log what an attempt has printed of a line that it did not end."""
+        with suppress(Exception):
+            for output in self._outputs:
+                output.end(attempt)
 
     def _note(self, worker_id: int, attempt: RunningAttempt, record: logging.LogRecord) -> None:
         """Tell the owner of a record; whatever comes of that is not the business of who logs."""

@@ -105,7 +105,8 @@ async def _serve_loop(
             if sender is not None:
                 sender.attach(runner)
                 if start_up.logs is not None and start_up.logs.captures_output:
-                    stack.enter_context(open_task_output(sender))
+                    out, err = stack.enter_context(open_task_output(sender))
+                    sender.at_ends(out.end, err.end)
             reading = LinkReading(link, runner)
             if start_up.slots == 1:
                 runner.reading = reading

@@ -12,16 +12,29 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trio_actor_graph.logs import LINE_CHARACTERS_MAX
-from trio_actor_graph.worker.logs import LogSender
 
 if TYPE_CHECKING:
     from trio_actor_graph.worker.runner import RunningAttempt
 
 STDOUT_LOGGER: Final = "trio_actor_graph.stdout"
 STDERR_LOGGER: Final = "trio_actor_graph.stderr"
+
+
+class LineSender(Protocol):
+    """Who makes log lines of output: `worker.logs.LogSender`, or `local_logs.LocalOutput`."""
+
+    @property
+    def is_in_child(self) -> bool:
+        """Whether this is a fork, whose output is its own."""
+
+    def attempt(self) -> RunningAttempt | None:
+        """The attempt whose output it is; None for output that stays what it is."""
+
+    def send_text(self, logger: str, level: int, text: str, attempt: RunningAttempt) -> None:
+        """Send a line."""
 
 
 class TaskOutput:
@@ -34,7 +47,7 @@ class TaskOutput:
         level: of which level.
     """
 
-    def __init__(self, stream: Any, sender: LogSender, logger: str, level: int):
+    def __init__(self, stream: Any, sender: LineSender, logger: str, level: int):
         self._stream = stream
         self._sender = sender
         self._logger = logger
@@ -76,14 +89,17 @@ class TaskOutput:
 
 
 @contextmanager
-def open_task_output(sender: LogSender) -> Iterator[None]:
-    """Have `sys.stdout` and `sys.stderr` send what tasks write."""
+def open_task_output(sender: LineSender) -> Iterator[tuple[TaskOutput, TaskOutput]]:
+    """Have `sys.stdout` and `sys.stderr` send what tasks write.
+
+    Whoever knows of the ends of attempts has to call `TaskOutput.end` of both.
+    """
     usual = sys.stdout, sys.stderr
     out = TaskOutput(sys.stdout, sender, STDOUT_LOGGER, logging.INFO)
     err = TaskOutput(sys.stderr, sender, STDERR_LOGGER, logging.WARNING)
-    sender.at_ends(out.end, err.end)
     sys.stdout, sys.stderr = out, err
     try:
-        yield
+        yield out, err
     finally:
-        sys.stdout, sys.stderr = usual
+        if (sys.stdout, sys.stderr) == (out, err):  # else somebody has put something over ours
+            sys.stdout, sys.stderr = usual
