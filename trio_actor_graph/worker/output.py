@@ -29,12 +29,15 @@ class LineSender(Protocol):
     @property
     def is_in_child(self) -> bool:
         """Whether this is a fork, whose output is its own."""
+        ...
 
     def attempt(self) -> RunningAttempt | None:
         """The attempt whose output it is; None for output that stays what it is."""
+        ...
 
     def send_text(self, logger: str, level: int, text: str, attempt: RunningAttempt) -> None:
         """Send a line."""
+        ...
 
 
 class TaskOutput:
