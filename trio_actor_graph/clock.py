@@ -18,3 +18,8 @@ def unix_seconds(perf_counter_seconds: float) -> float:
     The difference between the clocks is taken once, so two times never change their order.
     """
     return perf_counter_seconds + _OFFSET
+
+
+def unix_seconds_if(perf_counter_seconds: float | None) -> float | None:
+    """The same for a time that may not be known."""
+    return None if perf_counter_seconds is None else unix_seconds(perf_counter_seconds)

@@ -222,9 +222,8 @@ class Coordinator:
         graph = TaskGraph(self, record, on_failure, results, keep_results)
         self._graphs[uid] = graph
         self._watch.note("on_graph", graph, "opened")
-        traced = self._watch.in_graph(graph)
         try:
-            with traced:
+            with self._watch.in_graph(graph):
                 async with graph.opened():
                     yield graph
         finally:

@@ -19,12 +19,7 @@ def condition_of(task: TaskRecord) -> AnyCondition | None:
 
     It takes as long as its predecessors have successors; for many tasks see `conditions_of`.
     """
-    leaves: dict[Gate, list[int]] = {}
-    for predecessor in task.predecessors:
-        for gate in predecessor.successors:
-            if gate.task is task:
-                leaves.setdefault(gate, []).append(predecessor.uid)
-    return _condition(task, leaves)
+    return conditions_of_tasks((task,)).get(task)
 
 
 def conditions_of(graph: GraphRecord) -> dict[TaskRecord, AnyCondition]:
@@ -68,7 +63,7 @@ def chain(task: TaskRecord, tasks_max: int | None = None) -> list[TaskRecord]:
 
 def ancestors(task: TaskRecord) -> Iterator[TaskRecord]:
     """The tasks that had a part in it: predecessors and creators, theirs too, the nearest first."""
-    return _reach(task, _before)
+    return reach(task, _before)
 
 
 def descendants(tasks: Iterable[TaskRecord], task: TaskRecord) -> Iterator[TaskRecord]:
@@ -86,7 +81,21 @@ def descendants(tasks: Iterable[TaskRecord], task: TaskRecord) -> Iterator[TaskR
         yield from (gate.task for gate in at.successors)
         yield from created.get(at, ())
 
-    return _reach(task, after)
+    return reach(task, after)
+
+
+def reach(
+    start: TaskRecord, neighbours: Callable[[TaskRecord], Iterator[TaskRecord]]
+) -> Iterator[TaskRecord]:
+    """Each task that can be reached from `start`, without it, once, by how many steps it takes."""
+    known = {start}
+    pending = deque([start])
+    while pending:
+        for task in neighbours(pending.popleft()):
+            if task not in known:
+                known.add(task)
+                pending.append(task)
+                yield task
 
 
 def _condition(task: TaskRecord, leaves: dict[Gate, list[int]]) -> AnyCondition | None:
@@ -121,17 +130,3 @@ def _before(task: TaskRecord) -> Iterator[TaskRecord]:
     if task.creator is not None:
         yield task.creator
     yield from task.predecessors
-
-
-def _reach(
-    start: TaskRecord, neighbours: Callable[[TaskRecord], Iterator[TaskRecord]]
-) -> Iterator[TaskRecord]:
-    """Each task that can be reached from `start`, without it, once, by how many steps it takes."""
-    known = {start}
-    pending = deque([start])
-    while pending:
-        for task in neighbours(pending.popleft()):
-            if task not in known:
-                known.add(task)
-                pending.append(task)
-                yield task

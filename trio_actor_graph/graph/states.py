@@ -1,10 +1,10 @@
 """The two small machines: a task, and one attempt to run it. Their whole tables stand here.
 
-A *task* is what a user created; it ends once, unless somebody asks to
-try it again. An *attempt* is one try to run it in one
-worker. They are kept apart because they end at different times: cancelling a task ends the task at
-once, while its attempt ends when the worker says so, and what that attempt brings back is dropped
-because the task no longer points at it. `docs/lifecycle.md` is generated from these tables.
+A *task* is what a user created; it ends once, unless somebody asks to try it again. An *attempt* is
+one try to run it in one worker. They are kept apart because they end at different times: cancelling
+a task ends the task at once, while its attempt ends when the worker says so, and what that attempt
+brings back is dropped because the task no longer points at it. `docs/lifecycle.md` is generated
+from these tables.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from trio_actor_graph.errors import CycleError, GraphError
 from trio_actor_graph.graph.conditions import AnyCondition
-from trio_actor_graph.graph.reading import conditions_of_tasks
+from trio_actor_graph.graph.reading import conditions_of_tasks, reach
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.states import TaskState
 from trio_actor_graph.graph.transitions import move_task
@@ -74,8 +74,8 @@ def go_back(task: TaskRecord) -> list[TaskRecord]:
     level: list[tuple[TaskRecord, TaskState]] = [(task, task.state)]
     _wait_again(task, "tried again")
     while level:
-        back += [each for each, _ in level]
         unended = [each for each, _ in level]
+        back += unended
         level = [*_no_longer_skipped(unended), *_no_longer_ended_as(level)]
     return back
 
@@ -143,7 +143,7 @@ def _would_wait_for_itself(task: TaskRecord) -> bool:
     It counts whatever might go back, by whatever part of a condition, so that it may refuse a
     little too much, and never too little. Among the others there is no cycle yet.
     """
-    back = set(_might_go_back(task))
+    back = {task, *reach(task, _might_go_back_with)}
     entered: set[TaskRecord] = set()
     left: set[TaskRecord] = set()
     for start in back:
@@ -165,18 +165,10 @@ def _would_wait_for_itself(task: TaskRecord) -> bool:
     return False
 
 
-def _might_go_back(task: TaskRecord) -> Iterator[TaskRecord]:
-    known = {task}
-    pending = [task]
-    while pending:
-        at = pending.pop()
-        yield at
-        after = [gate.task for gate in at.successors if gate.task.state == "skipped"]
-        after += [t for t in at.returned_by or () if t.returns is at and t.is_ended]
-        for each in after:
-            if each not in known:
-                known.add(each)
-                pending.append(each)
+def _might_go_back_with(task: TaskRecord) -> Iterator[TaskRecord]:
+    """The tasks that may have been skipped because of this one, or have ended as it."""
+    yield from (gate.task for gate in task.successors if gate.task.state == "skipped")
+    yield from (t for t in task.returned_by or () if t.returns is task and t.is_ended)
 
 
 def _might_wait_on(task: TaskRecord, back: Collection[TaskRecord]) -> Iterator[TaskRecord]:

@@ -24,13 +24,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import trio
 
-from trio_actor_graph.clock import unix_seconds
+from trio_actor_graph.clock import unix_seconds, unix_seconds_if
 from trio_actor_graph.graph.records import Move, TaskRecord, WorkerRecord
 from trio_actor_graph.logs import LogLine, cut
 from trio_actor_graph.observers import GraphHappening, Observer, WorkerHappening
 from trio_actor_graph.web.limits import HttpLimits
 from trio_actor_graph.web.types import (
-    PAGE_MAX,
     Event,
     GapEvent,
     GraphEvent,
@@ -39,7 +38,7 @@ from trio_actor_graph.web.types import (
     TaskEvent,
     WorkerEvent,
 )
-from trio_actor_graph.web.views import first_line, log_entry, pid_of, shown_name
+from trio_actor_graph.web.views import first_line, first_uids, log_entry, pid_of, shown_name
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
@@ -313,11 +312,11 @@ def _task_event(move: Move, at: float) -> TaskEvent:
         attempt=move.attempts,
         worker=_worker_of(move),
         worker_loop=task.loop.name,
-        began_at=None if task.began_at is None else unix_seconds(task.began_at),
+        began_at=unix_seconds_if(task.began_at),
         seconds=_seconds(task) if has_ended else None,
         error=first_line(task) if move.state == "failed" else None,
         creator=task.creator.uid if is_new and task.creator is not None else None,
-        predecessors=_uids(task) if is_new and task.predecessors else (),
+        predecessors=first_uids(task.predecessors) if is_new else (),
     )
 
 
@@ -332,10 +331,6 @@ def _seconds(task: TaskRecord) -> float | None:
     if task.began_at is None or task.ended_at is None:
         return None
     return max(0.0, task.ended_at - task.began_at)
-
-
-def _uids(task: TaskRecord) -> tuple[int, ...]:
-    return tuple(each.uid for each in islice(task.predecessors, PAGE_MAX))
 
 
 def _shortened(line: LogEntry) -> LogEntry:

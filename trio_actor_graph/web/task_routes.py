@@ -58,7 +58,7 @@ async def list_tasks(asked: Asked) -> Answer:
             (not states or task.state in states)
             and (name is None or task.spec.name == name)
             and (loop is None or task.loop.name == loop)
-            and (worker is None or _worker(task) == worker)
+            and (worker is None or task.worker_name == worker)
         ):
             if len(page) == query.limit:
                 break
@@ -162,12 +162,6 @@ def _unknown(task: TaskRecord, path: str, ref: TaskRef) -> list[ProblemPlace]:
     if isinstance(ref, int) and ref in task.graph.tasks:
         return []
     return [ProblemPlace(path, f"there is no task {ref!r} in the graph")]
-
-
-def _worker(task: TaskRecord) -> str | None:
-    if task.attempt is not None:
-        return task.attempt.worker.name
-    return None if task.ran_in is None else task.ran_in.name
 
 
 _UNKNOWN: Final = ("unknown-graph", "unknown-task")

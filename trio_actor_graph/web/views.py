@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from trio_actor_graph.clock import unix_seconds
+from trio_actor_graph.clock import unix_seconds, unix_seconds_if
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Tasks
 from trio_actor_graph.graph.failures import (
     CannotStart,
@@ -60,8 +60,7 @@ def task_summary(task: TaskRecord, now: float) -> TaskSummary:
     attempt = task.attempt
     is_running = state == "running" and attempt is not None
     began_at = attempt.given_at if is_running and attempt is not None else task.began_at
-    ended_at = task.ended_at if task.is_ended else None
-    until = now if is_running else ended_at
+    until = now if is_running else task.ended_at
     creator = task.creator
     return TaskSummary(
         uid=task.uid,
@@ -70,13 +69,13 @@ def task_summary(task: TaskRecord, now: float) -> TaskSummary:
         worker_loop=task.loop.name,
         attempt=task.attempts,
         worker=task.worker_name,
-        created_at=None if task.created_at is None else unix_seconds(task.created_at),
-        began_at=None if began_at is None else unix_seconds(began_at),
-        ended_at=None if ended_at is None else unix_seconds(ended_at),
+        created_at=unix_seconds_if(task.created_at),
+        began_at=unix_seconds_if(began_at),
+        ended_at=unix_seconds_if(task.ended_at),
         seconds=None if began_at is None or until is None else max(0.0, until - began_at),
         error=None if state in _WITHOUT_ERROR else first_line(task),
         creator=None if creator is None else creator.uid,
-        predecessors=_uids(task.predecessors),
+        predecessors=first_uids(task.predecessors),
     )
 
 
@@ -95,7 +94,7 @@ def task_info(task: TaskRecord) -> TaskInfo:
         retries=task.spec.retry.retries,
         timeout_seconds=task.spec.timeout_seconds,
         waits_on=waits_on,
-        successors=_uids(successors),
+        successors=first_uids(successors),
         returned=None if task.returns is None else task.returns.uid,
         attempts=tuple(_attempts(task)),
         traceback=traceback_of(task),
@@ -254,7 +253,7 @@ def _running(attempt: AttemptRecord) -> HeldAttempt:
         task_uid=task.uid,
         name=shown_name(task.spec.name),
         attempt=max(1, task.attempts),
-        given_at=None if attempt.given_at is None else unix_seconds(attempt.given_at),
+        given_at=unix_seconds_if(attempt.given_at),
         is_awaiting=attempt.state == "suspended",
     )
 
@@ -265,8 +264,8 @@ def _attempts(task: TaskRecord) -> Iterator[AttemptInfo]:
         yield AttemptInfo(
             number=ended.number,
             worker=ended.worker,
-            began_at=None if ended.began_at is None else unix_seconds(ended.began_at),
-            ended_at=None if ended.ended_at is None else unix_seconds(ended.ended_at),
+            began_at=unix_seconds_if(ended.began_at),
+            ended_at=unix_seconds_if(ended.ended_at),
             outcome=_outcome_of(failure),
             error=failure.traceback if isinstance(failure, Raised) else failure_text(failure),
         )
@@ -276,7 +275,7 @@ def _attempts(task: TaskRecord) -> Iterator[AttemptInfo]:
         yield AttemptInfo(
             number=max(1, task.attempts),
             worker=attempt.worker.name,
-            began_at=None if given_at is None else unix_seconds(given_at),
+            began_at=unix_seconds_if(given_at),
             ended_at=None,
             outcome="running",
         )
@@ -285,7 +284,7 @@ def _attempts(task: TaskRecord) -> Iterator[AttemptInfo]:
             number=max(1, task.attempts),
             worker=task.ran_in.name,
             began_at=unix_seconds(task.began_at),
-            ended_at=None if task.ended_at is None else unix_seconds(task.ended_at),
+            ended_at=unix_seconds_if(task.ended_at),
             outcome="succeeded",
         )
 
@@ -296,7 +295,8 @@ def _outcome_of(failure: object) -> str:
     return "timed out" if isinstance(failure, TimedOut) else "failed"
 
 
-def _uids(tasks: Iterable[TaskRecord]) -> tuple[int, ...]:
+def first_uids(tasks: Iterable[TaskRecord]) -> tuple[int, ...]:
+    """The uids of as many tasks as one page may have."""
     return tuple([task.uid for task in islice(tasks, PAGE_MAX)])
 
 
