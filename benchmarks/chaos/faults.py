@@ -155,15 +155,15 @@ class Injector:
 
     def _cancel_task(self, fault: Fault) -> None:
         tasks = [
-            task
+            (task, graph)
             for graph in self._coordinator.graphs
             for task in graph.tasks
             if task.state not in TERMINAL
         ]
-        running = [task for task in tasks if task.state == "running"]
-        task = _pick(tasks if fault.kind == CANCEL_MORE else running or tasks, fault.choice)
-        if task is not None:
-            cancel_task(task, successors=fault.kind == CANCEL_MORE)
+        running = [(task, graph) for task, graph in tasks if task.state == "running"]
+        found = _pick(tasks if fault.kind == CANCEL_MORE else running or tasks, fault.choice)
+        if found is not None:
+            cancel_task(*found, successors=fault.kind == CANCEL_MORE)
 
     def _cancel_graph(self, fault: Fault) -> None:
         graph = _pick(list(self._coordinator.graphs), fault.choice)
@@ -171,14 +171,16 @@ class Injector:
             cancel_graph(graph)
 
 
-def cancel_task(task: Task[object], *, successors: bool = False) -> None:
-    """Cancel a task, and note its state before and after, and what else has ended with it."""
+def cancel_task(task: Task[object], graph: TaskGraph, *, successors: bool) -> None:
+    """Cancel a task, and note its state before and after, and what else of its graph has ended.
+
+    The whole graph is looked at, since a task does not tell who has returned it and ends as it.
+    """
     before = task.state
-    others = {other.name: other for other in _all_successors(task)} if successors else {}
-    open_before = {key for key, other in others.items() if other.state not in TERMINAL}
+    others = [t for t in graph.tasks if t.state not in TERMINAL and t.uid != task.uid]
     began = time.monotonic()
     task.cancel(successors=successors)
-    also = [key for key in sorted(open_before) if others[key].state in TERMINAL]
+    also = sorted(other.name for other in others if other.state in TERMINAL) if successors else []
     note(
         "cancel",
         key=task.name,
@@ -188,18 +190,6 @@ def cancel_task(task: Task[object], *, successors: bool = False) -> None:
         successors=successors,
         also=also,
     )
-
-
-def _all_successors(task: Task[object]) -> list[Task[object]]:
-    """What waits on a task, directly or not."""
-    found = {task.uid: task}
-    pending = [task]
-    while pending:
-        for successor in pending.pop().successors:
-            if successor.uid not in found:
-                found[successor.uid] = successor
-                pending.append(successor)
-    return [other for other in found.values() if other is not task]
 
 
 def cancel_graph(graph: TaskGraph) -> None:

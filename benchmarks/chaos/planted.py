@@ -152,7 +152,13 @@ PLANTS: Final[dict[str, Plant]] = {
         "a slot is sometimes not given back", None, _skip_releases, _HARMLESS, faults=False
     ),
     "release twice": Plant(
-        "a slot is sometimes given back twice", None, _release_twice, _HARMLESS, faults=False
+        "a slot is sometimes given back twice",
+        None,
+        _release_twice,
+        # A worker is seldom given more than it has slots for, but while some await, their slots are
+        # given to others, and those that return are too many.
+        {"await": 60.0, "sleep": 30.0, "no_op": 10.0},
+        faults=False,
     ),
     "miss a death": Plant(
         "the loss of a worker is sometimes not heard of",

@@ -230,6 +230,18 @@ def is_cancelled_with_what_it_waits_on(story: Story) -> None:
         story.see(key, "cancelled")
 
 
+def is_cancelled_with_the_task_that_one_it_waits_on_returned(story: Story) -> None:
+    story.accept("a", shape="tail")
+    story.accept("b", inputs=("a",))
+    story.begin("a")
+    story.child("a", "c")
+    story.accept_child("c")
+    story.end("a", how="tail", detail="c")
+    story.cancel("c", before="ready", also=["a", "b"])
+    for key in "abc":
+        story.see(key, "cancelled")
+
+
 def gets_the_result_it_waits_for(story: Story) -> None:
     story.accept("a")
     story.accept("b", inputs=("a",))
@@ -307,6 +319,7 @@ GOOD = [
     is_cancelled,
     is_cancelled_with_its_graph,
     is_cancelled_with_what_it_waits_on,
+    is_cancelled_with_the_task_that_one_it_waits_on_returned,
     gets_the_result_it_waits_for,
     needs_one_of_two,
     is_skipped,
