@@ -33,6 +33,11 @@ def work(seconds: float, *_: object) -> float:
     return seconds
 
 
+def wait_for_file(path: str) -> None:
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
 def fail_first(seconds: float) -> None:
     time.sleep(seconds)
     if current_task().attempt == 1:
@@ -172,7 +177,8 @@ def test_an_arrow_leaves_inside_its_slice_whenever_the_child_became_known() -> N
     assert slice_["ts"] < leaves["ts"] < slice_["ts"] + slice_["dur"]
 
 
-async def test_the_critical_path_goes_through_what_took_longest() -> None:
+async def test_the_critical_path_goes_through_what_took_longest(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     async with (
         open_coordinator(
             [WorkerLoop("default", processes=2)], start="eager", record_times=True
@@ -180,19 +186,21 @@ async def test_the_critical_path_goes_through_what_took_longest() -> None:
         coordinator.open_graph() as graph,
     ):
         assert str(graph.critical_path()) == "no task has run"
-        long = graph.create_task(work, 0.15, name="long")
+        long = graph.create_task(wait_for_file, str(gate), name="long")
         short = graph.create_task(work, 0.01, name="short")
         last = graph.create_task(work, 0.05, long, short, name="last")
+        await short.result()
+        gate.touch()
         await last.result()
         path = graph.critical_path()
         assert [(step.name, step.because) for step in path.steps] == [
             ("long", "created by the app"),
             ("last", "predecessor"),
         ]
-        assert path.steps[0].seconds >= 0.15
-        assert path.seconds >= 0.2
+        assert path.steps[1].seconds >= 0.05
         total = sum(step.seconds + step.waited_seconds for step in path.steps)
         assert path.seconds == pytest.approx(total)
+        assert path.seconds >= path.steps[0].seconds + 0.05
         assert f"  long ({long.uid}) in default/" in str(path)
 
 
