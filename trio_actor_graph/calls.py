@@ -170,6 +170,11 @@ def qualified_name(function: AnyFunction) -> str:
     return f"{module}:{named.__qualname__}"
 
 
+def last_name(qualified: str) -> str:
+    """The last part of a `module:qualname`: what a function is called where it stands."""
+    return qualified.rpartition(":")[2].rpartition(".")[2]
+
+
 def is_coroutine_function(function: AnyFunction) -> bool:
     """Whether calling it gives a coroutine to await."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(

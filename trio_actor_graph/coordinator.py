@@ -1061,6 +1061,7 @@ def _spec_of(entry: FunctionEntry, options: Options, loop: str) -> tuple[TaskSpe
         policy.spec,
         _limit(options.timeout_seconds),
         entry.is_async,
+        entry.task_type,
     )
     if is_plain:
         entry.spec = spec
@@ -1089,6 +1090,7 @@ def _spec_of_message(
         retry or NO_RETRIES,
         _limit(limit),
         message.is_async or entry.is_async,
+        entry.task_type,
     )
     if entry.spec is not None and spec == entry.spec:
         spec = entry.spec  # one for many takes less memory

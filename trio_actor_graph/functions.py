@@ -34,6 +34,7 @@ from trio_actor_graph.calls import (
     check_function,
     function_name,
     is_coroutine_function,
+    last_name,
     qualified_name,
 )
 from trio_actor_graph.errors import GraphError, InternalError, PayloadError
@@ -57,6 +58,8 @@ class FunctionEntry:
         function: the object itself; None for one that a worker made and nobody decoded here.
         numbers: the numbers it goes by: its own, `function_id`, and others by workers who made it.
         loop: the name of the worker loop it is assigned to.
+        task_type: what its tasks are counted as, for people: the name by which it is registered or,
+            if it is not, its own.
         is_async: it is a coroutine function; False where that is not known here.
         payload: its encoded form, once that was needed.
         embedded: the other functions of which there are copies with their numbers in `payload`.
@@ -84,6 +87,7 @@ class FunctionEntry:
         "payload",
         "qualified_name",
         "spec",
+        "task_type",
         "unanswered",
         "users",
     )
@@ -94,6 +98,7 @@ class FunctionEntry:
         self.qualified_name = qualified
         self.loop = loop
         self.name = qualified if function is None else function_name(function)
+        self.task_type = last_name(qualified) if function is None else self.name
         self.is_async = function is not None and is_coroutine_function(function)
         self.numbers = [function_id]
         self.payload: bytes | None = None
@@ -142,6 +147,8 @@ class FunctionTable:
             for function in loop.functions:
                 self._assign(loop, function, registered)
         self._registered = {name: self.entry(function) for name, function in registered.items()}
+        for name, entry in self._registered.items():
+            entry.task_type = name
         for entry in self._by_id.values():
             entry.is_kept = True
         # Only now, so that workers can tell by their numbers which ones are never forgotten.

@@ -107,6 +107,21 @@ async def test_a_run_is_told_in_order() -> None:
         assert numbers == list(range(1, len(told) + 1))
 
 
+async def test_a_late_predecessor_is_an_event() -> None:
+    async with serving() as s, stream(s) as events:
+        graph, (one, two, last) = await s.create(
+            {"function": "forever", "key": "one"},
+            {"function": "forever", "key": "two"},
+            {"function": "add", "args": [1], "waits_on": {"completed": ["one"]}},
+        )
+        path = f"/v1/graphs/{graph}/tasks/{last}/predecessors"
+        answer = await s.http.post(path, json={"waits_on": {"completed": [two]}})
+        assert answer.status_code == 200
+        told = (await events.until("predecessor added"))[-1].data
+        assert (told["uid"], told["state"], told["predecessors"]) == (last, "waiting", [one, two])
+        assert (told["name"], told["function"]) == ("add", "add")
+
+
 async def test_a_reader_that_comes_back_misses_nothing() -> None:
     async with serving() as s:
         async with stream(s) as events:

@@ -12,7 +12,7 @@ import pytest
 import trio
 from http_cases import Point, Serving, add, client_of, is_problem, serving, until
 
-from trio_actor_graph import TaskFailed, WorkerLoop, completed, open_coordinator
+from trio_actor_graph import TaskFailed, WorkerLoop, completed, current_task, open_coordinator
 from trio_actor_graph.web import results
 from trio_actor_graph.web.arguments import check_json
 from trio_actor_graph.web.problems import ProblemRaised
@@ -302,11 +302,40 @@ async def test_tasks_are_filtered() -> None:
             ({"name": "x", "state": "failed"}, [two]),
             ({"worker_loop": "two"}, [three]),
             ({"worker": "default/0"}, [one, two]),
+            ({"function": "add"}, [one]),
             ({"name": "y"}, []),
             ({"name": "null"}, []),
         ]:
             page = await s.get(f"/v1/graphs/{graph}/tasks", **parameters)
             assert [each["uid"] for each in page["tasks"]] == expected, parameters
+
+
+def create_inner() -> None:
+    def inner() -> None:
+        pass
+
+    current_task().create_task(inner, name="made in a worker")
+
+
+async def test_tasks_tell_their_functions() -> None:
+    """As they are registered or, if they are not, by their own names."""
+    async with (
+        open_coordinator([WorkerLoop("default")], functions={"plus": add}) as coordinator,
+        coordinator.serve_http(port=0) as server,
+        client_of(server) as http,
+        coordinator.open_graph() as graph,
+    ):
+        graph.create_task(add, 1, name="x")
+        graph.create_task("plus", 1, name="y", retries=1)
+        graph.create_task(create_inner)
+        await graph.wait_finished()
+        page = (await http.get(f"/v1/graphs/{graph.uid}/tasks")).json()
+        assert [(each["name"], each["function"]) for each in page["tasks"]] == [
+            ("x", "plus"),
+            ("y", "plus"),
+            ("create_inner", "create_inner"),
+            ("made in a worker", "inner"),
+        ]
 
 
 @pytest.mark.parametrize(

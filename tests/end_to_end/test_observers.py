@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from trio_actor_graph import WorkerLoop, current_task, open_coordinator
-from trio_actor_graph.graph.records import Move, WorkerRecord
+from trio_actor_graph.graph.records import PREDECESSOR_ADDED, Move, WorkerRecord
 from trio_actor_graph.observers import Observer
 
 
@@ -92,6 +92,29 @@ async def test_every_move_is_told_in_order() -> None:
         ("default/0", "ready"),
         ("watched", "finished"),
         ("watched", "closed"),
+    ]
+
+
+async def test_a_late_predecessor_is_told() -> None:
+    notes = Notes()
+    async with (
+        open_coordinator([WorkerLoop("default", processes=0)]) as coordinator,
+        coordinator.open_graph() as graph,
+    ):
+        coordinator.add_observer(notes)
+        gate = trio.Event()
+        first = graph.create_task(gate.wait)
+        late = graph.create_task(double, 1, name="late")
+        waiting = graph.create_task(double, 2, waits_on=first, name="waiting")
+        graph.add_predecessor(waiting, late)
+        gate.set()
+        await waiting.result()
+    assert notes.of("waiting") == [
+        ("created", "waiting"),
+        (PREDECESSOR_ADDED, "waiting"),
+        ("condition satisfied", "ready"),
+        ("given to a worker", "running"),
+        ("function returned", "succeeded"),
     ]
 
 

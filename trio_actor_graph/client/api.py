@@ -209,6 +209,7 @@ class RemoteGraph:
         state: Sequence[TaskState] = (),
         *,
         name: str | None = None,
+        function: str | None = None,
         worker_loop: str | None = None,
         worker: str | None = None,
     ) -> tuple[TaskSummary, ...]:
@@ -217,6 +218,7 @@ class RemoteGraph:
         parameters = {
             "state": tuple(state),
             "name": name,
+            "function": function,
             "worker_loop": worker_loop,
             "worker": worker,
             "limit": PAGE_MAX,

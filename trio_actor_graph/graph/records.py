@@ -47,6 +47,7 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         name: for people.
         kind: which function it is; durations are learned per kind.
+        function: its name, for people: as it is registered or, if it is not, its own.
         loop: the name of the worker loop it runs in.
         priority: larger runs first.
         retry: when a failed attempt is answered by another one.
@@ -61,6 +62,7 @@ class TaskSpec(msgspec.Struct, frozen=True, gc=False):
     retry: RetrySpec = NO_RETRIES
     timeout_seconds: float | None = None
     is_async: bool = False
+    function: str = ""
 
 
 class LoopSpec(msgspec.Struct, frozen=True):
@@ -491,12 +493,15 @@ class LoopRecord:
         return self.suspects if task.is_suspect else self.ready
 
 
+PREDECESSOR_ADDED: Final = "predecessor added"
+
+
 class Move(NamedTuple):
-    """A task has come to a state, for those who watch.
+    """A task has come to a state, or waits for more than before, for those who watch.
 
     Attributes:
         happening: what has brought it there, in the words of `states.TASK_TRANSITIONS`; "created"
-            for a new task.
+            for a new task, `PREDECESSOR_ADDED` for one that is where it was and waits for more.
         attempt: the one that counted at that moment.
         attempts: how many there had been by then, this one included; the number of the last.
     """

@@ -46,6 +46,7 @@ from trio_actor_graph.graph.records import (
     HISTORY_SIZE_MAX,
     LOSSES_BESIDE_MAX,
     LOSSES_MAX,
+    PREDECESSOR_ADDED,
     AttemptRecord,
     EndedAttempt,
     GraphRecord,
@@ -221,6 +222,9 @@ class Scheduler:
         new = [each for each in predecessors if each not in task.predecessors]
         task.predecessors = {**task.predecessors, **predecessors}
         build_gates(task, condition, parent=with_one_more(task, task.gate))
+        moves = task.graph.moves
+        if moves is not None:
+            moves.append(Move(task, PREDECESSOR_ADDED, "waiting", None, task.attempts))
         self._settle_condition(task)
         return new
 

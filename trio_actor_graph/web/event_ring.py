@@ -25,7 +25,12 @@ import msgspec
 import trio
 
 from trio_actor_graph.clock import unix_seconds, unix_seconds_if
-from trio_actor_graph.graph.records import Move, TaskRecord, WorkerRecord
+from trio_actor_graph.graph.records import (
+    PREDECESSOR_ADDED,
+    Move,
+    TaskRecord,
+    WorkerRecord,
+)
 from trio_actor_graph.logs import LogLine, cut
 from trio_actor_graph.observers import GraphHappening, Observer, WorkerHappening
 from trio_actor_graph.web.limits import HttpLimits
@@ -301,11 +306,13 @@ class EventRing(Observer):
 def _task_event(move: Move, at: float) -> TaskEvent:
     task = move.task
     is_new = move.happening == "created"
+    is_linked = is_new or move.happening == PREDECESSOR_ADDED
     has_ended = move.state in ("succeeded", "failed") and task.began_at is not None
     return TaskEvent(
         graph_uid=task.graph.uid,
         uid=task.uid,
         name=shown_name(task.spec.name),
+        function=shown_name(task.spec.function),
         state=move.state,
         happening=move.happening,
         at=at,
@@ -316,7 +323,7 @@ def _task_event(move: Move, at: float) -> TaskEvent:
         seconds=_seconds(task) if has_ended else None,
         error=first_line(task) if move.state == "failed" else None,
         creator=task.creator.uid if is_new and task.creator is not None else None,
-        predecessors=first_uids(task.predecessors) if is_new else (),
+        predecessors=first_uids(task.predecessors) if is_linked else (),
     )
 
 

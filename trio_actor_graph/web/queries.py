@@ -46,6 +46,9 @@ class TasksQuery(Strict, frozen=True):
         tuple[TaskState, ...], msgspec.Meta(description="Only these; repeatable.")
     ] = ()
     name: Annotated[Name, msgspec.Meta(description="Only tasks of this name.")] | UnsetType = UNSET
+    function: (
+        Annotated[Name, msgspec.Meta(description="Only those that call this function.")] | UnsetType
+    ) = UNSET
     worker_loop: Annotated[Name, msgspec.Meta(description="Only of this loop.")] | UnsetType = UNSET
     worker: (
         Annotated[Name, msgspec.Meta(description='Only those that run, or last ran, in "loop/0".')]

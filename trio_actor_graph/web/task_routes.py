@@ -48,7 +48,7 @@ async def list_tasks(asked: Asked) -> Answer:
     start = decode_cursor(what, said(query.cursor))
     last_event_id = server.ring.last_id
     tasks = list(seen.record.tasks.values())
-    states, name = query.state, said(query.name)
+    states, name, function = query.state, said(query.name), said(query.function)
     loop, worker = said(query.worker_loop), said(query.worker)
     page: list[TaskRecord] = []
     end = start
@@ -57,6 +57,7 @@ async def list_tasks(asked: Asked) -> Answer:
         if (
             (not states or task.state in states)
             and (name is None or task.spec.name == name)
+            and (function is None or task.spec.function == function)
             and (loop is None or task.loop.name == loop)
             and (worker is None or task.worker_name == worker)
         ):

@@ -171,6 +171,7 @@ class TaskSummary(msgspec.Struct, frozen=True):
     """A task in a list.
 
     Attributes:
+        function: the name of its function: as it is registered or, if it is not, its own.
         attempt: how many attempts were given to a worker so far.
         worker: where it runs, or last ran: "loop/index".
         created_at, began_at, ended_at: Unix seconds; of the last attempt.
@@ -182,6 +183,7 @@ class TaskSummary(msgspec.Struct, frozen=True):
 
     uid: int
     name: str
+    function: str
     state: TaskState
     worker_loop: str
     attempt: int
@@ -450,12 +452,14 @@ class TaskEvent(msgspec.Struct, frozen=True, tag="task", tag_field="kind"):
         at: Unix seconds.
         attempt: the number of its attempt, counted from 1; 0 before the first.
         seconds: how long its function ran, when it ended by that.
-        creator, predecessors: with "created" only.
+        creator: with "created" only.
+        predecessors: with "created", and with "predecessor added": then all it has now.
     """
 
     graph_uid: int
     uid: int
     name: str
+    function: str
     state: TaskState
     happening: str
     at: float

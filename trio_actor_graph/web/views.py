@@ -65,6 +65,7 @@ def task_summary(task: TaskRecord, now: float) -> TaskSummary:
     return TaskSummary(
         uid=task.uid,
         name=shown_name(task.spec.name),
+        function=shown_name(task.spec.function),
         state=state,
         worker_loop=task.loop.name,
         attempt=task.attempts,
