@@ -20,6 +20,7 @@ from trio_actor_graph.command_line.logs import level_option, show_logs
 from trio_actor_graph.command_line.serve import SERVE_HELP
 from trio_actor_graph.command_line.serve import add_options as add_serve_options
 from trio_actor_graph.command_line.serve import serve as serve_until_signal
+from trio_actor_graph.command_line.served_logs import Wanted, show_served_logs
 from trio_actor_graph.command_line.target import (
     BadArguments,
     load_target,
@@ -39,6 +40,7 @@ examples:
   trio-actor-graph run pipeline:build --loop http=20 --loop cpu=4x4 --name nightly
   trio-actor-graph run pipeline:build --trace trace.json --draw graph.html --critical-path
   trio-actor-graph logs pipeline:build --level debug --task count
+  trio-actor-graph logs --at http://127.0.0.1:8000 --token-file token --follow
   trio-actor-graph serve service:coordinator --port 8000 --token-file token
   python -m trio_actor_graph run package.module:build --quiet > result.txt
 """
@@ -68,6 +70,8 @@ LOGS_HELP = """\
 Run the task graph that an async function builds, as `run` does, and print what its tasks have
 logged, printed and written to stderr: each task below the one that created it or that it waited
 for, with its lines.
+
+With --at no graph is run: shown are the lines of a graph that another program serves over HTTP.
 """
 
 RUN_STATUS = """\
@@ -163,12 +167,28 @@ def _parser() -> argparse.ArgumentParser:
 
     logs = commands.add_parser(
         "logs",
-        help="run such a graph, and print at the end what its tasks have logged",
+        help="print what the tasks of such a graph, or of a served one, have logged",
         description=LOGS_HELP,
         epilog=f"{EXAMPLES}\n{RUN_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_target(logs)
+    _add_target(logs, is_needed=False)
+    logs.add_argument(
+        "--at",
+        metavar="SERVER",
+        help="show a graph of this server instead: its URL, or the path of its socket",
+    )
+    logs.add_argument("--token-file", metavar="PATH", help="with --at: the file of the token")
+    logs.add_argument(
+        "--graph",
+        metavar="NAME_OR_UID",
+        help="with --at: which graph; by default the newest",
+    )
+    logs.add_argument(
+        "--follow",
+        action="store_true",
+        help="with --at: print each line as it comes, until the graph is closed",
+    )
     logs.add_argument(
         "--level",
         default="INFO",
@@ -192,8 +212,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_target(command: argparse.ArgumentParser) -> None:
-    command.add_argument("target", metavar="MODULE:ASYNC_FUNCTION", help="what builds the graph")
+def _add_target(command: argparse.ArgumentParser, *, is_needed: bool = True) -> None:
+    command.add_argument(
+        "target",
+        nargs=None if is_needed else "?",
+        metavar="MODULE:ASYNC_FUNCTION",
+        help="what builds the graph",
+    )
     command.add_argument(
         "--loop",
         action="append",
@@ -260,6 +285,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _logs(arguments: argparse.Namespace) -> int:
     try:
+        if arguments.at is not None:
+            return _served_logs(arguments)
+        if arguments.target is None:
+            raise BadArguments("what builds the graph must be given, or --at")
+        if arguments.graph or arguments.token_file or arguments.follow:
+            raise BadArguments("--graph, --token-file and --follow go with --at")
         builder, loops = load_target(arguments.target, arguments.loop)
         name = arguments.name or arguments.target
         has_failed = show_logs(builder, loops, name, arguments.level, arguments.task)
@@ -267,6 +298,22 @@ def _logs(arguments: argparse.Namespace) -> int:
         print(f"trio-actor-graph logs: {error}", file=sys.stderr)
         return EXIT_ARGUMENTS
     return EXIT_FAILED if has_failed else 0
+
+
+def _served_logs(arguments: argparse.Namespace) -> int:
+    if arguments.target or arguments.loop or arguments.name:
+        raise BadArguments("with --at nothing is run: it takes no function, --loop or --name")
+    show_served_logs(
+        Wanted(
+            arguments.at,
+            arguments.token_file,
+            arguments.graph,
+            arguments.level,
+            arguments.task,
+            arguments.follow,
+        )
+    )
+    return 0
 
 
 def _serve(arguments: argparse.Namespace) -> int:

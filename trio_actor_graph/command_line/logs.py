@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_actor_graph.command_line.target import BadArguments
 from trio_actor_graph.command_line.watch import make_console, watch
 
 if TYPE_CHECKING:
-    from trio_actor_graph.handles import TaskGraph
     from trio_actor_graph.loops import WorkerLoop
-    from trio_actor_graph.task import Task
 
 NAMES_TOLD_MAX: Final = 20
-"""How many names of tasks are told to whoever asked for one that there is not."""
+"""How many names are told to whoever asked for one that there is not."""
 
 
 def level_option(text: str) -> int:
@@ -60,7 +58,8 @@ def show_logs(
         from trio_actor_graph.observe.log_tree import log_tree, nodes_of
 
         graph = ended.graph
-        uids = None if task is None else {each.uid for each in _find(graph, task)}
+        tasks = [(each.uid, each.name) for each in graph.tasks]
+        uids = None if task is None else matching("task", tasks, task)
         lines = [line for line in graph.logs(level=level) if uids is None or line.task_uid in uids]
         console.print()
         console.print(log_tree(graph.name, nodes_of(graph), lines, graph.logs_dropped))
@@ -68,12 +67,22 @@ def show_logs(
     return ended.has_failed
 
 
-def _find(graph: TaskGraph, name_or_uid: str) -> list[Task[Any]]:
-    tasks = graph.tasks
-    found = [each for each in tasks if name_or_uid in (each.name, str(each.uid))]
+def matching(what: str, named: Iterable[tuple[int, str]], name_or_uid: str) -> set[int]:
+    """The uids of those that have this name or uid.
+
+    Args:
+        what: what they are, for the error.
+        named: the uid and name of each.
+        name_or_uid: what is looked for.
+
+    Raises:
+        BadArguments: there is none.
+    """
+    named = list(named)
+    found = {uid for uid, name in named if name_or_uid in (name, str(uid))}
     if not found:
-        names = list(dict.fromkeys(each.name for each in tasks))
+        names = list(dict.fromkeys(name for _, name in named))
         told = ", ".join(map(repr, names[:NAMES_TOLD_MAX])) or "none"
         more = ", ..." if len(names) > NAMES_TOLD_MAX else ""
-        raise BadArguments(f"there was no task {name_or_uid!r}: there were {told}{more}")
+        raise BadArguments(f"there was no {what} {name_or_uid!r}: there were {told}{more}")
     return found

@@ -158,16 +158,26 @@ def _label(node: TaskNode, lines: Sequence[LogLine]) -> Text:
         if line.attempt > attempt:
             attempt = line.attempt
             text.append(f"\nattempt {attempt}", "not bold yellow")
-        _append(text, line)
+        text.append("\n").append_text(line_text(line))
     return text
 
 
-def _append(text: Text, line: LogLine) -> None:
+def line_text(line: LogLine, *, with_task: bool = False) -> Text:
+    """A line with its time, level and logger, and the last lines of its traceback below.
+
+    Args:
+        line: the line.
+        with_task: the task and the number of its attempt stand before the logger.
+    """
+    text = Text()
     at = time.localtime(line.created) if abs(line.created) < 1e11 else time.gmtime(0)
     text.append(
-        f"\n{time.strftime('%H:%M:%S', at)}.{int(line.created % 1 * 1000):03}", "not bold dim"
+        f"{time.strftime('%H:%M:%S', at)}.{int(line.created % 1 * 1000):03}", "not bold dim"
     )
     text.append(f" {plain(line.level_name)[:8]:<8}", f"not bold {_level_style(line.level)}")
+    if with_task and line.task_uid is not None:
+        attempt = f" attempt {line.attempt}" if line.attempt > 1 else ""
+        text.append(f" {plain(line.task_name)} {line.task_uid}{attempt}", "bold")
     text.append(f" {plain(line.logger)}", "not bold cyan")
     text.append(f" {plain(line.text[:TEXT_MAX])}", "not bold")
     if len(line.text) > TEXT_MAX:
@@ -180,6 +190,7 @@ def _append(text: Text, line: LogLine) -> None:
             text.append("\n  ...", "not bold red")
         for row in rows[-EXCEPTION_LINES_MAX:]:
             text.append(f"\n  {plain(row[:TEXT_MAX])}", "not bold red")
+    return text
 
 
 def _level_style(level: int) -> str:
