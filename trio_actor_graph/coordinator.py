@@ -116,7 +116,8 @@ class Coordinator:
         self._pool = open_pool()
         self._pool_used = trio.Event()
         self._lent: dict[TaskRecord, Segment] = {}  # with arguments of tasks that may run
-        self._scheduler = Scheduler((loop.spec for loop in loops.values()), _worker_ids)
+        specs = (loop.spec for loop in loops.values())
+        self._scheduler = Scheduler(specs, _worker_ids, perf_counter)
         self._loops = loops
         self._in_processes = {name for name, loop in loops.items() if loop.processes > 0}
         self._graphs: dict[int, TaskGraph] = {}
@@ -872,7 +873,7 @@ class Coordinator:
                 self._post(worker, definition)
         context = call.context
         if task.times is not None:
-            task.times.given_at = self._turn_at
+            task.times.give(self._turn_at)
             if self._watch.spans is not None:
                 context = self._watch.spans.begin_attempt(attempt, context)
         predecessors: tuple[TaskOutcome, ...] = ()

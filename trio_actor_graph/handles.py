@@ -28,14 +28,13 @@ from trio_actor_graph.errors import (
     TrioActorGraphError,
 )
 from trio_actor_graph.graph.conditions import TaskReference, as_condition
-from trio_actor_graph.graph.failures import WorkerEnd
 from trio_actor_graph.graph.reading import ancestors, descendants
 from trio_actor_graph.graph.records import EndedAttempt, GraphRecord, TaskRecord
 from trio_actor_graph.graph.states import TERMINAL, GraphState, TaskState
 from trio_actor_graph.graph.stories import explain, is_failure_seen, skip_cause, unseen_failures
 from trio_actor_graph.logs import LogLine, LogStore, select
 from trio_actor_graph.needs import Needs
-from trio_actor_graph.outcome import failure_error, outcome_error, worker_lost
+from trio_actor_graph.outcome import attempt_error, outcome_error
 from trio_actor_graph.results import ResultStore
 from trio_actor_graph.task import FailedAttempt, R_co, Task, TaskCreator
 
@@ -183,7 +182,7 @@ class TaskGraph(TaskCreator):
         from trio_actor_graph.observe.critical_path import critical_path
 
         self._check_recorded()
-        return critical_path(self.record)
+        return critical_path(self.record, perf_counter())
 
     def cancel(self) -> None:
         """End every task that has not ended, and take no more. What runs is stopped."""
@@ -605,11 +604,6 @@ def mark_seen(task: TaskRecord) -> None:
 
 
 def _failed_attempt(task: TaskRecord, ended: EndedAttempt) -> FailedAttempt:
-    uid, name = task.uid, task.spec.name
-    if isinstance(ended.failure, WorkerEnd):
-        text = f"attempt {ended.number} of {task.label} was lost: {ended.failure.how}"
-        error: TrioActorGraphError = worker_lost(text, ended.failure, ended.number, uid, name)
-    else:
-        error = failure_error(ended.failure, uid, name)
+    error = attempt_error(ended.failure, ended.number, task.uid, task.spec.name)
     assert isinstance(error, TaskFailed)
     return FailedAttempt(ended.number, ended.attempt_id, ended.worker, error)

@@ -113,6 +113,16 @@ def failure_error(failure: Failure, uid: int, name: str) -> TrioActorGraphError:
             return ResultStoreFull(text, task_uid=uid, task_name=name)
 
 
+def attempt_error(
+    failure: Failure | WorkerEnd, number: int, uid: int, name: str
+) -> TrioActorGraphError:
+    """The exception that stands for what became of one attempt, counted from 1."""
+    if isinstance(failure, WorkerEnd):
+        text = f"attempt {number} of {name!r} (task {uid}) was lost: {failure.how}"
+        return worker_lost(text, failure, number, uid, name)
+    return failure_error(failure, uid, name)
+
+
 def worker_lost(text: str, end: WorkerEnd, attempts: int, uid: int, name: str) -> WorkerLost:
     """The error that tells how a worker ended."""
     if end.stderr:

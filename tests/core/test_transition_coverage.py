@@ -15,7 +15,8 @@ HERE = Path(__file__).parent
 def test_the_stories_reach_every_row_of_the_tables() -> None:
     """A row that no story reaches is either dead or untested."""
     others = [path for path in HERE.glob("test_*.py") if path != Path(__file__)]
-    files = [path for path in others if "(story" in path.read_text()]
+    texts = {path: path.read_text() for path in others if path.name != "test_pictures.py"}
+    files = [path for path, text in texts.items() if "(story" in text and "def story" not in text]
     told = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *files],
         cwd=HERE.parents[1],

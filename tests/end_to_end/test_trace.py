@@ -38,6 +38,11 @@ def wait_for_file(path: str) -> None:
         time.sleep(0.01)
 
 
+def note_and_sleep(path: str) -> None:
+    Path(path).touch()
+    time.sleep(60)
+
+
 def fail_first(seconds: float) -> None:
     time.sleep(seconds)
     if current_task().attempt == 1:
@@ -177,6 +182,59 @@ def test_an_arrow_leaves_inside_its_slice_whenever_the_child_became_known() -> N
     assert slice_["ts"] < leaves["ts"] < slice_["ts"] + slice_["dur"]
 
 
+async def test_attempts_that_were_cut_off_are_in_the_trace(tmp_path: Path) -> None:
+    """Lost with their worker, past their time limit in a plain function, or cancelled."""
+    async with (
+        open_coordinator([WorkerLoop("default")], record_times=True) as coordinator,
+        coordinator.open_graph(on_failure="continue") as graph,
+    ):
+        graph.create_task(die, name="lost")
+        graph.create_task(work, 60.0, name="late", timeout_seconds=0.1)
+        gate = tmp_path / "gate"
+        endless = graph.create_task(note_and_sleep, str(gate), name="cancelled")
+        while not gate.exists():  # noqa: ASYNC110  another process writes it
+            await trio.sleep(0.01)
+        endless.cancel()
+        await graph.wait_finished()
+        trace = trace_of(graph.record)
+        path = graph.critical_path()
+    slices = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    assert sorted((e["name"], e["args"]["attempt"], e["args"]["outcome"]) for e in slices) == [
+        ("cancelled", 1, "cancelled"),
+        ("late", 1, "timed out"),
+        ("lost", 1, "worker lost"),
+        ("lost", 2, "worker lost"),
+        ("lost", 3, "worker lost"),
+    ]
+    assert {e["tid"] for e in slices} == {1}
+    slices.sort(key=lambda e: e["ts"])
+    assert all(one["ts"] + one["dur"] <= next_["ts"] + 0.01 for one, next_ in pairwise(slices))
+    assert not [e for e in trace["traceEvents"] if e["ph"] == "i"]
+    (step,) = path.steps
+    assert (step.name, step.worker) == ("cancelled", "default/0")
+
+
+def test_what_was_given_ahead_has_not_begun_before_there_was_a_slot() -> None:
+    loop = LoopRecord(LoopSpec("default", (1,)))
+    graph = GraphRecord(1, "g")
+    worker = WorkerRecord(1, loop, 0)
+    for uid, (given, until) in enumerate([(0.0, 2.0), (0.5, 2.0), (0.5, 3.0)], 1):
+        task = TaskRecord(uid, graph, TaskSpec(f"t{uid}", 0, "default"), loop, None)
+        task.state, task.attempts = "cancelled", 1
+        task.times = TaskTimes(0.0, end_at=until)
+        task.times.give(given)
+        task.times.cut_off(worker, until)
+        graph.tasks[uid] = task
+    events = trace_of(graph)["traceEvents"]
+    slices = [e for e in events if e["ph"] == "X"]
+    assert [(e["name"], e["tid"], e["ts"], e["dur"]) for e in slices] == [
+        ("t1", 1, 0.0, 2e6),
+        ("t3", 1, 2e6, 1e6),
+    ]
+    assert [e["name"] for e in events if e["ph"] == "i"] == ["t2 cancelled"]
+    assert [e["args"]["tasks"] for e in events if e["ph"] == "C"] == [1, 1, 0]
+
+
 async def test_the_critical_path_goes_through_what_took_longest(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     async with (
@@ -230,13 +288,17 @@ async def test_a_running_task_is_in_the_trace(tmp_path: Path) -> None:
         task = graph.create_task(trio.sleep_forever, name="endless")
         await trio.testing.wait_all_tasks_blocked()
         graph.trace(tmp_path / "now.json")
+        path = graph.critical_path()
         task.cancel()
+    (step,) = path.steps
+    assert (step.name, step.worker) == ("endless", "default/0")
+    assert path.seconds == pytest.approx(step.seconds + step.waited_seconds)
     events = json.loads((tmp_path / "now.json").read_text())["traceEvents"]
     (endless,) = [e for e in events if e["ph"] == "X"]
     assert (endless["name"], endless["args"]["outcome"]) == ("endless", "running")
 
 
-async def test_what_was_lost_with_its_worker_is_on_the_path_as_waiting() -> None:
+async def test_what_was_lost_with_its_worker_is_on_the_path() -> None:
     async with (
         open_coordinator([WorkerLoop("default")], record_times=True) as coordinator,
         coordinator.open_graph(on_failure="continue") as graph,
@@ -245,7 +307,7 @@ async def test_what_was_lost_with_its_worker_is_on_the_path_as_waiting() -> None
         graph.create_task(work, 0.01, waits_on=completed(lost), name="after")
         await graph.wait_finished()
         path = graph.critical_path()
-        assert [step.name for step in path.steps] == ["after"]
+        assert [step.name for step in path.steps] == ["lost", "after"]
         assert lost.state == "failed"
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks
 from trio_actor_graph.graph.gates import Gate
-from trio_actor_graph.graph.records import GraphRecord, TaskRecord
+from trio_actor_graph.graph.records import GraphRecord, Move, TaskRecord
 
 
 def condition_of(task: TaskRecord) -> AnyCondition | None:
@@ -36,6 +37,46 @@ def conditions_of_tasks(tasks: Iterable[TaskRecord]) -> dict[TaskRecord, AnyCond
                 leaves[gate.task].setdefault(gate, []).append(predecessor.uid)
     found = ((task, _condition(task, gates)) for task, gates in leaves.items())
     return {task: condition for task, condition in found if condition is not None}
+
+
+def last_outcome(task: TaskRecord) -> str | None:
+    """How the last attempt that has ended came out; None if there is none, or its history says so.
+
+    Returns:
+        "succeeded", "returned a task" or "cancelled".
+    """
+    times = task.times
+    if times is None or times.began_at is None:
+        return None
+    if task.history and task.history[-1].began_at == times.began_at:
+        return None
+    if times.was_cut_off:
+        return "cancelled"
+    return "succeeded" if task.returns is None else "returned a task"
+
+
+def run_ended_by(move: Move) -> tuple[float, float] | None:
+    """When the attempt that has ended by a move began and ended; None if none has, or unknown.
+
+    The task may have gone on since: to another attempt, whose times it then has.
+    """
+    task, attempt = move.task, move.attempt
+    if attempt is None or move.happening in _ENDS_NO_ATTEMPT:
+        return None
+    began, until = task.began_at, task.ran_until
+    for ended in reversed(task.history or ()):
+        if ended.attempt_id == attempt.attempt_id:
+            began, until = ended.began_at, ended.ended_at
+            break
+    else:
+        if task.attempt is not None or task.attempts != move.attempts:
+            return None
+    return None if began is None or until is None else (began, until)
+
+
+_ENDS_NO_ATTEMPT: Final = frozenset(
+    {"condition satisfied", "given to a worker", "given back unbegun"}
+)
 
 
 def led_by(task: TaskRecord) -> TaskRecord | None:

@@ -177,7 +177,7 @@ class TaskRecord:
 
     @property
     def began_at(self) -> float | None:
-        """When its last attempt that reported its end began."""
+        """When its last attempt that has ended began; None again when another one is sent."""
         return None if self.times is None else self.times.began_at
 
     @property
@@ -196,6 +196,14 @@ class TaskRecord:
         if self.times is None or not self.is_ended:
             return None
         return self.times.ran_until if self.times.end_at is None else self.times.end_at
+
+    @property
+    def ran_seconds(self) -> float | None:
+        """How long that attempt took, what it waited for others included."""
+        times = self.times
+        if times is None or times.began_at is None or times.ran_until is None:
+            return None
+        return max(0.0, times.ran_until - times.began_at)
 
     @property
     def worker_name(self) -> str | None:
@@ -242,8 +250,9 @@ class EndedAttempt(msgspec.Struct, frozen=True, gc=False):
         number: counts the attempts of its task from 1.
         worker: its worker loop and the worker's index in it, "cpu/0".
         failure: what went wrong, or how its worker ended.
-        began_at: when it began, by the clock of a task's times; None where nobody reported it.
-        ended_at: when it ended; None where nobody reported it.
+        began_at: when it began, by the clock of a task's times; None where that is not recorded.
+        ended_at: when it ended; None where that is not recorded.
+        was_cut_off: nobody has reported these; see `TaskTimes`.
     """
 
     attempt_id: int
@@ -252,6 +261,7 @@ class EndedAttempt(msgspec.Struct, frozen=True, gc=False):
     failure: AttemptFailure | WorkerEnd
     began_at: float | None = None
     ended_at: float | None = None
+    was_cut_off: bool = False
 
     @property
     def size(self) -> int:
@@ -271,9 +281,12 @@ class TaskTimes(msgspec.Struct, gc=False):
     Attributes:
         created_at: when it was created.
         given_at: when an attempt was last sent to a worker.
-        began_at: when the last attempt began of those that have reported their end.
+        began_at: when the last attempt began that has ended; None again when another one is sent.
         ran_until: when that attempt ended.
         ran_in: the worker that it ran in.
+        was_cut_off: it reported no end, being cancelled, or lost with its worker, or past its time
+            limit. Then it counts as begun when it was sent, and as ended when it did not count
+            any more.
         end_at: when the task ended, if that was not by the end of that attempt.
     """
 
@@ -282,7 +295,20 @@ class TaskTimes(msgspec.Struct, gc=False):
     began_at: float | None = None
     ran_until: float | None = None
     ran_in: WorkerRecord | None = None
+    was_cut_off: bool = False
     end_at: float | None = None
+
+    def give(self, at: float) -> None:
+        """An attempt is sent to a worker."""
+        self.given_at = at
+        if self.began_at is not None:  # of the attempt before
+            self.began_at = self.ran_until = self.ran_in = None
+            self.was_cut_off = False
+
+    def cut_off(self, worker: WorkerRecord, at: float) -> None:
+        """The attempt that was sent last will report no end that counts."""
+        self.began_at, self.ran_until, self.ran_in = self.given_at, at, worker
+        self.was_cut_off = True
 
 
 class AttemptRecord:

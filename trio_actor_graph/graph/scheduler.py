@@ -11,7 +11,7 @@ Time is a number of seconds from any monotonic clock, passed in as `now`.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Final
 
@@ -86,9 +86,15 @@ class Scheduler:
     Args:
         loops: the worker loops.
         worker_ids: numbers for new workers.
+        recording_clock: of the times that are recorded of tasks; nothing is decided by it.
     """
 
-    def __init__(self, loops: Iterable[LoopSpec], worker_ids: Iterator[int] | None = None) -> None:
+    def __init__(
+        self,
+        loops: Iterable[LoopSpec],
+        worker_ids: Iterator[int] | None = None,
+        recording_clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.loops = {spec.name: LoopRecord(spec) for spec in loops}
         self.graphs: dict[int, GraphRecord] = {}
         self.workers: dict[int, WorkerRecord] = {}
@@ -97,6 +103,7 @@ class Scheduler:
         self.stale_reports = 0
         self.workers_lost = 0
         self._worker_ids = count(1) if worker_ids is None else worker_ids
+        self._recording_clock = recording_clock
         self._last_attempt_id = 0
         self._commands: list[do.Command] = []
         self._touched: dict[int, GraphRecord] = {}  # graphs that may have ended or stalled
@@ -386,6 +393,7 @@ class Scheduler:
         if attempt is None or not attempt.is_wanted:
             return
         task = attempt.task
+        self._cut_off(attempt)
         self._stop(attempt)
         self._fail_or_retry(attempt, TimedOut(task.spec.timeout_seconds or 0.0), now)
 
@@ -511,6 +519,7 @@ class Scheduler:
             told = msgspec.structs.replace(
                 end, running=None, begun=None
             )  # what people want to know
+            self._cut_off(attempt)
             self._remember(attempt, told)
             if worker.is_stopping:  # to stop one attempt; it takes innocent ones with it
                 task.losses_beside += was_killed_for
@@ -728,6 +737,8 @@ class Scheduler:
         if attempt is not None:
             task.attempt = None
             if attempt.state != "ended":
+                if attempt.state != "following":
+                    self._cut_off(attempt)
                 self._stop(attempt)
         if task.state == "succeeded" or not task.graph.can_try_again:
             task.call = None
@@ -806,17 +817,23 @@ class Scheduler:
         task = attempt.task
         if task.history is None:
             task.history = []
-        times: tuple[float | None, float | None] = (None, None)
-        if task.times is not None and not isinstance(failure, WorkerEnd):  # nobody reported those
-            times = (task.times.began_at, task.times.ran_until)
-        name = attempt.worker.name
-        ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *times)
+        name, times = attempt.worker.name, task.times
+        ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure)
+        if times is not None:
+            at = (times.began_at, times.ran_until, times.was_cut_off)
+            ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *at)
         task.history.append(ended)
         size = sum(each.size for each in task.history)
         while len(task.history) > HISTORY_MAX or (
             size > HISTORY_SIZE_MAX and len(task.history) > 1
         ):
             size -= task.history.pop(0).size
+
+    def _cut_off(self, attempt: AttemptRecord) -> None:
+        """Note when an attempt ended to count that will not report its end."""
+        times = attempt.task.times
+        if times is not None:
+            times.cut_off(attempt.worker, self._recording_clock())
 
     def _queue_again(
         self,

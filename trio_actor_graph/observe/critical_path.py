@@ -42,8 +42,11 @@ class CriticalStep(NamedTuple):
 class CriticalPath(NamedTuple):
     """The tasks that made the run as long as it was, from the first to the one that ended last.
 
+    While tasks run, the last one is that of them which has run for longest.
+
     Attributes:
-        seconds: from the creation of the first to the end of the last: the sum of the steps.
+        seconds: from the creation of the first to the end of the last, or until now if that still
+            runs: the sum of the steps.
     """
 
     seconds: float
@@ -70,12 +73,20 @@ class CriticalPath(NamedTuple):
         return "\n".join(lines)
 
 
-def critical_path(graph: GraphRecord) -> CriticalPath:
-    """Find the path of what has ended so far; without steps if nothing has run."""
+def critical_path(graph: GraphRecord, now: float) -> CriticalPath:
+    """Find the path so far; without steps if nothing has run.
+
+    Args:
+        graph: its tasks, of which times are recorded.
+        now: by the clock of these times.
+    """
+    running = [task for task in graph.tasks.values() if _is_running(task)]
     ran = [task for task in graph.tasks.values() if _has_run(task)]
-    last = max(ran, key=_end, default=None)
+    last = min(running, key=_begin, default=None) or max(ran, key=_end, default=None)
     steps: list[CriticalStep] = []
-    until = 0.0 if last is None else _end(last)
+    until = 0.0
+    if last is not None:
+        until = now if running else _end(last)
     seconds = until
     # Each task is met twice at most, for its creating and for its end. The bound is for records of
     # tasks that were tried again, which may have been made to wait for what they had created.
@@ -136,9 +147,15 @@ def _has_run(task: TaskRecord) -> bool:
     return task.began_at is not None and task.ended_at is not None
 
 
+def _is_running(task: TaskRecord) -> bool:
+    is_given = task.attempt is not None and task.attempt.given_at is not None
+    return is_given and task.state == "running"
+
+
 def _begin(task: TaskRecord) -> float:
-    assert task.began_at is not None
-    return task.began_at
+    began_at = task.began_at if task.attempt is None else task.attempt.given_at
+    assert began_at is not None
+    return began_at
 
 
 def _end(task: TaskRecord) -> float:

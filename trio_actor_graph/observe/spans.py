@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
@@ -28,10 +28,12 @@ from opentelemetry.trace import Span, Status, StatusCode
 from trio_actor_graph.carrying import trace_headers_in, with_trace_headers
 from trio_actor_graph.clock import unix_seconds
 from trio_actor_graph.complaints import complain
-from trio_actor_graph.graph.failures import Raised
+from trio_actor_graph.graph.failures import Failure, Raised, WorkerEnd
+from trio_actor_graph.graph.reading import run_ended_by
 from trio_actor_graph.graph.records import AttemptRecord, Move, TaskRecord
 from trio_actor_graph.graph.states import TERMINAL
 from trio_actor_graph.observers import GraphHappening, Observer
+from trio_actor_graph.outcome import attempt_error
 
 if TYPE_CHECKING:
     from trio_actor_graph.handles import TaskGraph
@@ -95,7 +97,7 @@ class Spans(Observer):
             if move.happening == "created":
                 self._task_span(task)
             elif move.attempt is not None and move.happening not in _ENDS_NO_ATTEMPT:
-                self._end_attempt(move.attempt, move.happening, at)
+                self._end_attempt(move.attempt, move.happening, at, run_ended_by(move))
             if move.state in TERMINAL:
                 self._end_task(task, at)
 
@@ -178,18 +180,25 @@ class Spans(Observer):
 
     # ---- ending ------------------------------------------------------------------------------
 
-    def _end_attempt(self, attempt: AttemptRecord, happening: str, at: float) -> None:
+    def _end_attempt(
+        self,
+        attempt: AttemptRecord,
+        happening: str,
+        at: float,
+        run: tuple[float, float] | None = None,
+    ) -> None:
         task = attempt.task
         span = self._attempts.get(task, {}).pop(attempt, None)
         if span is None:
             return
         span.set_attribute(f"{_PREFIX}.outcome", happening)
-        if happening.startswith(("function raised", "worker lost")):
-            _tell_failure(span, task)
+        if happening.startswith(("function raised", "worker lost")) and task.history:
+            _tell_failure(span, task, task.history[-1].failure)
         ended = at
-        if happening.startswith("function") and task.began_at and task.ran_until:
-            span.add_event("began", timestamp=_nanoseconds(task.began_at))
-            ended = task.ran_until
+        if run is not None:
+            began, ended = run
+            if happening.startswith("function"):  # of what was cut off nobody knows
+                span.add_event("began", timestamp=_nanoseconds(began))
         span.end(_nanoseconds(max(ended, attempt.given_at or 0.0)))
 
     def _end_task(self, task: TaskRecord, at: float) -> None:
@@ -200,7 +209,7 @@ class Spans(Observer):
         if span is not None:
             span.set_attribute(f"{_PREFIX}.task.state", task.state)
             if task.state == "failed":
-                _tell_failure(span, task)
+                _tell_failure(span, task, cast("Failure", task.failure))
             span.end(_nanoseconds(task.ended_at or at))
 
     def _guarded(self, make: Callable[[], T], otherwise: T) -> T:
@@ -220,20 +229,18 @@ class Spans(Observer):
             return otherwise
 
 
-def _tell_failure(span: Span, task: TaskRecord) -> None:
-    failure = task.history[-1].failure if task.history else task.failure
+def _tell_failure(span: Span, task: TaskRecord, failure: Failure | WorkerEnd) -> None:
+    """Put a failure on a span: the exception that the function raised, or the one told instead."""
     if isinstance(failure, Raised):
-        span.add_event(
-            "exception",
-            {
-                "exception.type": failure.type_name,
-                "exception.message": failure.text,
-                "exception.stacktrace": failure.traceback,
-            },
-        )
-        span.set_status(Status(StatusCode.ERROR, f"{failure.type_name}: {failure.text}"))
+        name, text, trace_text = failure.type_name, failure.text, failure.traceback
     else:
-        span.set_status(Status(StatusCode.ERROR, type(failure).__name__))
+        error = attempt_error(failure, task.attempts, task.uid, task.spec.name)
+        name, text, trace_text = type(error).__name__, str(error), ""
+    event = {"exception.type": name, "exception.message": text}
+    if trace_text:
+        event["exception.stacktrace"] = trace_text
+    span.add_event("exception", event)
+    span.set_status(Status(StatusCode.ERROR, f"{name}: {text}"))
 
 
 def _nanoseconds(perf_counter_seconds: float) -> int:

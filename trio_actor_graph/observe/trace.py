@@ -23,6 +23,7 @@ import msgspec
 
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.failures import TimedOut, WorkerEnd
+from trio_actor_graph.graph.reading import last_outcome
 from trio_actor_graph.graph.records import EndedAttempt, GraphRecord, TaskRecord
 from trio_actor_graph.logs import cut
 from trio_actor_graph.observe.files import write_whole
@@ -33,12 +34,24 @@ ARROWS_MAX: Final = 100_000
 NAME_CHARACTERS_MAX: Final = 200
 """How much of a name stands in a trace: it is there once for each attempt."""
 
+_COLOURS: Final = {
+    "failed": "terrible",
+    "timed out": "terrible",
+    "worker lost": "terrible",
+    "cancelled": "grey",
+}
+"""Colours that the viewers know by name, for what did not go well."""
+
 _COORDINATOR: Final = 0
 _Event = dict[str, Any]
 
 
 class _Run(NamedTuple):
-    """One attempt that ran from `began` to `ended`, by the clock of the records."""
+    """One attempt that ran from `began` to `ended`, by the clock of the records.
+
+    Attributes:
+        is_begin_known: it did begin then; else that is when it was given to the worker.
+    """
 
     task: TaskRecord
     worker: str
@@ -46,6 +59,7 @@ class _Run(NamedTuple):
     began: float
     ended: float
     outcome: str
+    is_begin_known: bool = True
 
 
 def write_trace(graph: GraphRecord, path: Path) -> None:
@@ -72,7 +86,7 @@ def trace_of(graph: GraphRecord) -> dict[str, Any]:
     builder.add_runs(runs)
     builder.add_not_run(graph.tasks.values())
     builder.add_arrows(graph.tasks.values())
-    builder.add_counter(runs)
+    builder.add_counter()
     return {
         "traceEvents": [*builder.names(graph.name), *builder.events],
         "displayTimeUnit": "ms",
@@ -90,6 +104,7 @@ class _Builder:
         self._now = now
         self._workers: dict[str, int] = {}
         self._lanes: dict[str, int] = {}  # how many there are, by worker
+        self._runs: list[_Run] = []
         self._placed: dict[TaskRecord, tuple[int, int, float, float]] = {}
 
     def add_runs(self, runs: Iterable[_Run]) -> None:
@@ -100,12 +115,20 @@ class _Builder:
             ends, lanes = busy.setdefault(run.worker, []), free.setdefault(run.worker, [])
             while ends and ends[0][0] <= run.began:
                 heapq.heappush(lanes, heapq.heappop(ends)[1])
+            placed = run
+            if not lanes and not run.is_begin_known and len(ends) >= _slots(run):
+                # It was given to the worker ahead, and cannot have begun before there was a slot.
+                if run.ended <= ends[0][0]:
+                    continue  # nor has it ever
+                placed = run._replace(began=ends[0][0])
+                lanes.append(heapq.heappop(ends)[1])
             if not lanes:
                 self._lanes[run.worker] = self._lanes.get(run.worker, 0) + 1
                 lanes.append(self._lanes[run.worker])
             lane = heapq.heappop(lanes)
-            heapq.heappush(ends, (run.ended, lane))
-            self._add_run(run, self._process(run.worker), lane)
+            heapq.heappush(ends, (placed.ended, lane))
+            self._runs.append(placed)
+            self._add_run(placed, self._process(placed.worker), lane)
 
     def _add_run(self, run: _Run, process: int, lane: int) -> None:
         task = run.task
@@ -123,8 +146,8 @@ class _Builder:
             "dur": round((run.ended - run.began) * 1e6, 3),
             "args": arguments,
         }
-        if run.outcome not in ("succeeded", "running"):
-            event["cname"] = "terrible"
+        if run.outcome in _COLOURS:
+            event["cname"] = _COLOURS[run.outcome]
         self.events.append(event)
 
     def add_not_run(self, tasks: Iterable[TaskRecord]) -> None:
@@ -186,10 +209,10 @@ class _Builder:
                     assert task.created_at is not None
                     yield task, task.creator, task.created_at
 
-    def add_counter(self, runs: Iterable[_Run]) -> None:
+    def add_counter(self) -> None:
         """How many attempts run, at each moment that this changes."""
         changes: dict[float, int] = {}
-        for run in runs:
+        for run in self._runs:
             changes[run.began] = changes.get(run.began, 0) + 1
             changes[run.ended] = changes.get(run.ended, 0) - 1
         running = 0
@@ -242,27 +265,31 @@ def _runs(graph: GraphRecord, now: float) -> Iterator[_Run]:
                     ended.began_at,
                     ended.ended_at,
                     _outcome(ended),
+                    not ended.was_cut_off,
                 )
         if task.attempt is not None and task.attempt.given_at is not None:
             if task.state == "running":
                 given, worker = task.attempt.given_at, task.attempt.worker.name
-                yield _Run(task, worker, task.attempts, min(given, now), now, "running")
-        elif task.began_at is not None and not _is_remembered(task):
-            yield _last_run(task, now)
+                yield _Run(task, worker, task.attempts, min(given, now), now, "running", False)
+        elif (outcome := last_outcome(task)) is not None:
+            yield _last_run(task, outcome)
 
 
-def _last_run(task: TaskRecord, now: float) -> _Run:
-    """The attempt that returned."""
-    assert task.began_at is not None
-    ended = now if task.ran_until is None else task.ran_until
-    worker = "?" if task.ran_in is None else task.ran_in.name
-    outcome = "succeeded" if task.returns is None else "returned a task"
-    return _Run(task, worker, task.attempts, task.began_at, ended, outcome)
+def _last_run(task: TaskRecord, outcome: str) -> _Run:
+    """The attempt that is not in the task's history."""
+    times = task.times
+    assert times is not None
+    assert times.began_at is not None
+    assert times.ran_until is not None
+    assert times.ran_in is not None
+    began, ended, worker = times.began_at, times.ran_until, times.ran_in.name
+    return _Run(task, worker, task.attempts, began, ended, outcome, not times.was_cut_off)
 
 
-def _is_remembered(task: TaskRecord) -> bool:
-    """Whether its last attempt that reported its end is in its history, as one that failed."""
-    return any(ended.began_at == task.began_at for ended in task.history or ())
+def _slots(run: _Run) -> int:
+    """How many attempts its worker runs at once."""
+    index = int(run.worker.rpartition("/")[2])
+    return run.task.loop.slots[index]
 
 
 def _outcome(ended: EndedAttempt) -> str:

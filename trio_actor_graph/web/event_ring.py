@@ -25,10 +25,10 @@ import msgspec
 import trio
 
 from trio_actor_graph.clock import unix_seconds, unix_seconds_if
+from trio_actor_graph.graph.reading import run_ended_by
 from trio_actor_graph.graph.records import (
     PREDECESSOR_ADDED,
     Move,
-    TaskRecord,
     WorkerRecord,
 )
 from trio_actor_graph.logs import LogLine, cut
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from trio_actor_graph.handles import TaskGraph
 
 EventKind = str
+
 CHUNK_EVENTS: Final = 500
 """How many events are written at a time: some 100 KB, encoded in a millisecond or two."""
 
@@ -307,7 +308,7 @@ def _task_event(move: Move, at: float) -> TaskEvent:
     task = move.task
     is_new = move.happening == "created"
     is_linked = is_new or move.happening == PREDECESSOR_ADDED
-    has_ended = move.state in ("succeeded", "failed") and task.began_at is not None
+    began_at, ran_until = run_ended_by(move) or (None, None)
     return TaskEvent(
         graph_uid=task.graph.uid,
         uid=task.uid,
@@ -319,8 +320,8 @@ def _task_event(move: Move, at: float) -> TaskEvent:
         attempt=move.attempts,
         worker=_worker_of(move),
         worker_loop=task.loop.name,
-        began_at=unix_seconds_if(task.began_at),
-        seconds=_seconds(task) if has_ended else None,
+        began_at=unix_seconds_if(began_at),
+        seconds=None if began_at is None or ran_until is None else max(0.0, ran_until - began_at),
         error=first_line(task) if move.state == "failed" else None,
         creator=task.creator.uid if is_new and task.creator is not None else None,
         predecessors=first_uids(task.predecessors) if is_linked else (),
@@ -332,12 +333,6 @@ def _worker_of(move: Move) -> str | None:
     if move.attempt is not None:
         return move.attempt.worker.name
     return None if move.task.ran_in is None else move.task.ran_in.name
-
-
-def _seconds(task: TaskRecord) -> float | None:
-    if task.began_at is None or task.ended_at is None:
-        return None
-    return max(0.0, task.ended_at - task.began_at)
 
 
 def _shortened(line: LogEntry) -> LogEntry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -160,7 +161,7 @@ async def _in_thread(work: Callable[[], bytes]) -> bytes:
 
 async def find_critical_path(asked: Asked) -> Answer:
     """The tasks that made the run as long as it was, from the first to the last."""
-    path = critical_path(_record(asked))
+    path = critical_path(_record(asked), perf_counter())
     steps = tuple(
         CriticalStep(
             uid=step.uid,

@@ -174,8 +174,9 @@ class TaskSummary(msgspec.Struct, frozen=True):
         function: the name of its function: as it is registered or, if it is not, its own.
         attempt: how many attempts were given to a worker so far.
         worker: where it runs, or last ran: "loop/index".
-        created_at, began_at, ended_at: Unix seconds; of the last attempt.
-        seconds: how long its function ran; so far, while it runs.
+        created_at, began_at, ended_at: Unix seconds: when it was created, when its last attempt
+            began, and when the task ended.
+        seconds: how long its last attempt took; so far, while it runs.
         error: the first line of what went wrong.
         creator: the task that created it; None if the app or a client did.
         predecessors: what it looks at; cut after `PAGE_MAX`.
@@ -214,7 +215,11 @@ class AttemptInfo(msgspec.Struct, frozen=True):
     """One attempt to run a task.
 
     Attributes:
-        outcome: "running", "succeeded", "failed", "timed out" or "worker lost".
+        began_at, ended_at: of one that was cut off, which reports no end (it was cancelled, or past
+            its time limit in a plain function, or its worker was lost): when it was given to the
+            worker, and when it counted no more.
+        outcome: "running", "succeeded", "returned a task" (as which the task ends), "failed",
+            "timed out", "cancelled" or "worker lost".
         error: what went wrong, with the remote traceback.
     """
 
@@ -449,9 +454,9 @@ class TaskEvent(msgspec.Struct, frozen=True, tag="task", tag_field="kind"):
 
     Attributes:
         happening: what brought it there ("created", "given to a worker", "function raised", ...).
-        at: Unix seconds.
+        at: Unix seconds, when the coordinator told of it: some milliseconds later than it was.
         attempt: the number of its attempt, counted from 1; 0 before the first.
-        seconds: how long its function ran, when it ended by that.
+        began_at, seconds: when the attempt began that has ended by this, and how long it took.
         creator: with "created" only.
         predecessors: with "created", and with "predecessor added": then all it has now.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from trio_actor_graph.clock import unix_seconds, unix_seconds_if
+from trio_actor_graph.clock import unix_seconds_if
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Tasks
 from trio_actor_graph.graph.failures import (
     CannotStart,
@@ -20,7 +20,7 @@ from trio_actor_graph.graph.failures import (
     TimedOut,
     WorkerEnd,
 )
-from trio_actor_graph.graph.reading import condition_of
+from trio_actor_graph.graph.reading import condition_of, last_outcome
 from trio_actor_graph.graph.records import AttemptRecord, TaskRecord, WorkerRecord
 from trio_actor_graph.graph.stories import explain
 from trio_actor_graph.logs import LogLine, cut
@@ -60,7 +60,9 @@ def task_summary(task: TaskRecord, now: float) -> TaskSummary:
     attempt = task.attempt
     is_running = state == "running" and attempt is not None
     began_at = attempt.given_at if is_running and attempt is not None else task.began_at
-    until = now if is_running else task.ended_at
+    seconds = task.ran_seconds
+    if is_running and began_at is not None:
+        seconds = max(0.0, now - began_at)
     creator = task.creator
     return TaskSummary(
         uid=task.uid,
@@ -73,7 +75,7 @@ def task_summary(task: TaskRecord, now: float) -> TaskSummary:
         created_at=unix_seconds_if(task.created_at),
         began_at=unix_seconds_if(began_at),
         ended_at=unix_seconds_if(task.ended_at),
-        seconds=None if began_at is None or until is None else max(0.0, until - began_at),
+        seconds=seconds,
         error=None if state in _WITHOUT_ERROR else first_line(task),
         creator=None if creator is None else creator.uid,
         predecessors=first_uids(task.predecessors),
@@ -280,13 +282,13 @@ def _attempts(task: TaskRecord) -> Iterator[AttemptInfo]:
             ended_at=None,
             outcome="running",
         )
-    elif task.state == "succeeded" and task.ran_in is not None and task.began_at is not None:
+    elif (outcome := last_outcome(task)) is not None:
         yield AttemptInfo(
             number=max(1, task.attempts),
-            worker=task.ran_in.name,
-            began_at=unix_seconds(task.began_at),
-            ended_at=unix_seconds_if(task.ended_at),
-            outcome="succeeded",
+            worker=task.worker_name,
+            began_at=unix_seconds_if(task.began_at),
+            ended_at=unix_seconds_if(task.ran_until),
+            outcome=outcome,
         )
 
 
