@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -35,6 +36,12 @@ def fail(text: str = "no") -> None:
 def fail_once() -> int:
     if current_task().attempt == 1:
         raise ValueError("the first time")
+    return current_task().attempt
+
+
+def die_once() -> int:
+    if current_task().attempt == 1:
+        os._exit(3)
     return current_task().attempt
 
 
@@ -86,7 +93,21 @@ def spin() -> None:
 
 
 FUNCTIONS = [
-    *(add, echo, fail, fail_once, nonfinite, odd, point, large, spawn, sleep, forever, spin),
+    *(
+        add,
+        echo,
+        fail,
+        fail_once,
+        die_once,
+        nonfinite,
+        odd,
+        point,
+        large,
+        spawn,
+        sleep,
+        forever,
+        spin,
+    ),
 ]
 
 # Tasks in the coordinator's own process begin at once; where it matters, tests take processes.

@@ -107,6 +107,20 @@ async def test_a_run_is_told_in_order() -> None:
         assert numbers == list(range(1, len(told) + 1))
 
 
+async def test_the_end_of_an_attempt_tells_of_that_attempt() -> None:
+    """Though the next one may have been given to a worker before anybody is told."""
+    async with serving() as s, stream(s) as events:
+        await s.create({"function": "fail_once", "retries": 1})
+        told = [e.data for e in await events.until("finished") if e.kind == "task"]
+        runs = {(e["happening"], e["attempt"]): e for e in told if e["began_at"] is not None}
+        assert list(runs) == [
+            ("function raised, retries left", 1),
+            ("function returned", 2),
+        ]
+        first, second = runs.values()
+        assert first["began_at"] + first["seconds"] <= second["began_at"]
+
+
 async def test_a_late_predecessor_is_an_event() -> None:
     async with serving() as s, stream(s) as events:
         graph, (one, two, last) = await s.create(

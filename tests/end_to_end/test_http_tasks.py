@@ -310,6 +310,37 @@ async def test_tasks_are_filtered() -> None:
             assert [each["uid"] for each in page["tasks"]] == expected, parameters
 
 
+async def test_attempts_that_were_cut_off_tell_where_and_when() -> None:
+    """One that was lost with its worker, was past its limit in a plain function, or cancelled."""
+    async with serving([WorkerLoop("default")]) as s:
+        graph, (lost, late, spins) = await s.create(
+            {"function": "die_once"},
+            {"function": "spin", "timeout_seconds": 0.1},
+            {"function": "spin"},
+        )
+        path = f"/v1/graphs/{graph}/tasks"
+        assert await s.result(graph, lost) == 2
+        await s.http.get(f"{path}/{late}/result", params={"wait": 20})
+        await until(lambda: s.coordinator.graph(graph).counts()["running"] == 1)
+        running = (await s.get(f"{path}/{spins}"))["attempts"][0]
+        assert (await s.http.post(f"{path}/{spins}/cancel", json={})).status_code == 200
+        told = {uid: await s.get(f"{path}/{uid}") for uid in (lost, late, spins)}
+    outcomes = {uid: [a["outcome"] for a in info["attempts"]] for uid, info in told.items()}
+    assert outcomes == {
+        lost: ["worker lost", "succeeded"],
+        late: ["timed out"],
+        spins: ["cancelled"],
+    }
+    for info in told.values():
+        for attempt in info["attempts"]:
+            assert attempt["worker"] == "default/0"
+            assert attempt["began_at"] < attempt["ended_at"]
+        last, task = info["attempts"][-1], info["task"]
+        assert (task["worker"], task["began_at"]) == ("default/0", last["began_at"])
+        assert task["seconds"] == pytest.approx(last["ended_at"] - last["began_at"], abs=1e-6)
+    assert running["began_at"] == told[spins]["attempts"][0]["began_at"]
+
+
 def create_inner() -> None:
     def inner() -> None:
         pass
