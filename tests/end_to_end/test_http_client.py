@@ -194,3 +194,16 @@ async def test_a_server_that_stays_away_is_an_error() -> None:
             with pytest.raises(httpx.TransportError), trio.fail_after(20):
                 await anext(events)
             await events.aclose()
+
+
+async def test_events_lose_nothing_by_being_cancelled() -> None:
+    """Also before the first of them, when there is no event yet to follow after."""
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+        async with client.events(kinds=["graph"]) as events:
+            with trio.move_on_after(0.1):
+                await anext(events)
+            await client.create_graph("first")
+            with trio.fail_after(20):
+                event = await anext(events)
+            assert isinstance(event, GraphEvent)
+            assert (event.name, event.happening) == ("first", "opened")

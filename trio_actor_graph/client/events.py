@@ -141,14 +141,11 @@ class Events(AsyncIterator[Event]):
     def _take(self, data: bytes) -> None:
         *whole, self._text = (self._text + data).split(b"\n\n")
         for block in whole:
-            fields: dict[bytes, bytes] = {}
-            for line in block.split(b"\n"):
-                name, _, value = line.partition(b": ")
-                fields[name] = value
-            if b"data" in fields:
-                event = _decoder.decode(fields[b"data"])
-                self._resume_at = fields[b"id"].decode()
-                self._received.append((self._resume_at, event))
+            fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
+            if (place := fields.get(b"id")) is not None:  # also of a block without an event
+                self._resume_at = place.decode()
+            if self._resume_at is not None and (data := fields.get(b"data")) is not None:
+                self._received.append((self._resume_at, _decoder.decode(data)))
 
 
 _decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Event)

@@ -182,6 +182,10 @@ class EventRing(Observer):
         while number >= self._last:
             await self._news.wait()
 
+    def encode_place(self, number: int) -> bytes:
+        """The end of a block without an event: to follow from this number is to miss nothing."""
+        return f"id: {self._epoch}-{number}\n\n".encode()
+
     def encode_gap(self, gap: GapEvent, number: int) -> bytes:
         """The gap as it is sent; its id is that of the last event before what follows."""
         return encode_event("gap", f"{self._epoch}-{number}", gap)

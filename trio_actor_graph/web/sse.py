@@ -2,6 +2,9 @@
 
 A stream ends when its reader goes, or the server stops. One that cannot keep up gets a `gap`
 instead of what was dropped meanwhile; it never holds up the run, nor other readers.
+
+Its beginning and its heartbeats have the id of the place it is at, so that a reader for whom there
+was no event yet, or for a long time, comes back to that place as well.
 """
 
 from __future__ import annotations
@@ -70,9 +73,11 @@ class _Stream:
         self._send = send
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            begin = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-            if gap is not None:
-                begin += ring.encode_gap(gap, self._number)
+            begin = f"retry: {RETRY_MILLISECONDS}\n".encode()
+            if gap is None:
+                begin += ring.encode_place(self._number)
+            else:
+                begin += b"\n" + ring.encode_gap(gap, self._number)
             await self._write(begin)
             await first_of(self._write_events, lambda: _gone(receive), self._server.stopping.wait)
             if not self._server.stopping.is_set():
@@ -84,13 +89,13 @@ class _Stream:
     async def _write_events(self) -> None:
         ring, seconds = self._server.ring, self._server.limits.heartbeat_seconds
         while True:
-            with trio.move_on_after(seconds) as scope:
+            with trio.move_on_at(self._written_at + seconds):
                 await ring.wait_after(self._number)
-            if scope.cancelled_caught:
-                await self._write(b": alive\n\n")
-                continue
             while await self._write_chunk():
                 pass
+            # Not only where nothing happens: what happens may be nothing that is wanted here.
+            if trio.current_time() >= self._written_at + seconds:
+                await self._write(b": alive\n" + ring.encode_place(self._number))
             await trio.sleep(GATHER_SECONDS)
 
     async def _write_chunk(self) -> bool:
@@ -110,6 +115,7 @@ class _Stream:
 
     async def _write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._written_at = trio.current_time()
 
 
 async def _gone(receive: Any) -> None:
