@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from http_cases import FUNCTIONS, HERE, serving
+from contract.checkpoints import Cut, at_each_checkpoint
+from http_cases import FUNCTIONS, HERE, serving, until
 
 from trio_actor_graph import (
     GraphError,
@@ -207,3 +208,54 @@ async def test_events_lose_nothing_by_being_cancelled() -> None:
                 event = await anext(events)
             assert isinstance(event, GraphEvent)
             assert (event.name, event.happening) == ("first", "opened")
+
+
+async def test_following_events_may_be_cancelled_anywhere() -> None:
+    """Whatever the moment, the next ones are as if nothing had been: none lost, none twice."""
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+
+        async def story(cut: Cut) -> None:
+            async with client.events(kinds=["graph"]) as events:
+                graphs = [await client.create_graph() for _ in range(2)]
+                seen = []
+                with cut.here():
+                    seen.append(await anext(events))
+                while len(seen) < 2:
+                    seen.append(await anext(events))
+            told = [event.graph_uid for event in seen if isinstance(event, GraphEvent)]
+            assert told == [graph.uid for graph in graphs]
+            for graph in graphs:
+                await graph.delete()
+            await until(lambda: not s.server.ring.readers)
+
+        with trio.fail_after(40):
+            assert await at_each_checkpoint(story) >= 1
+
+
+async def test_opening_a_stream_of_events_may_be_cancelled_anywhere() -> None:
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+
+        async def story(cut: Cut) -> None:
+            with cut.here():
+                async with client.events():
+                    pass
+            await until(lambda: not s.server.ring.readers)
+            assert (await client.health()).status == "ok"
+
+        with trio.fail_after(40):
+            assert await at_each_checkpoint(story) >= 1
+
+
+async def test_waiting_for_a_result_may_be_cancelled_anywhere() -> None:
+    """The connection it had is not missing afterwards."""
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+        graph = await client.create_graph()
+
+        async def story(cut: Cut) -> None:
+            (task,) = await graph.push(NewTask("sleep", args=(0.02,)))
+            with cut.here():
+                await task.result()
+            assert await task.result() == 0.02
+
+        with trio.fail_after(40):
+            assert await at_each_checkpoint(story) >= 1

@@ -125,6 +125,9 @@ class Events(AsyncIterator[Event]):
         self._response = response
         self._chunks = response.aiter_raw()
         self._text = b""
+        # If it knew a place, what it has missed since is told first, and may still be lost.
+        if self._resume_at is None:
+            self._resume_at = response.headers.get("Last-Event-ID")
 
     async def _disconnect(self) -> None:
         response, chunks = self._response, self._chunks

@@ -3,8 +3,8 @@
 A stream ends when its reader goes, or the server stops. One that cannot keep up gets a `gap`
 instead of what was dropped meanwhile; it never holds up the run, nor other readers.
 
-Its beginning and its heartbeats have the id of the place it is at, so that a reader for whom there
-was no event yet, or for a long time, comes back to that place as well.
+Its head, its beginning and its heartbeats have the id of the place it is at, so that a reader for
+whom there was no event yet, or for a long time, comes back to that place as well.
 """
 
 from __future__ import annotations
@@ -72,12 +72,14 @@ class _Stream:
         self._number, gap = ring.begin_reading(self._after)
         self._send = send
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            begin = f"retry: {RETRY_MILLISECONDS}\n".encode()
+            place = ring.id_of(self._number).encode()
+            headers = (*_HEADERS, (b"last-event-id", place))
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            begin = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             if gap is None:
-                begin += ring.encode_place(self._number)
+                begin += b"id: %b\n\n" % place
             else:
-                begin += b"\n" + ring.encode_gap(gap, self._number)
+                begin += ring.encode_gap(gap, self._number)
             await self._write(begin)
             await first_of(self._write_events, lambda: _gone(receive), self._server.stopping.wait)
             if not self._server.stopping.is_set():
@@ -95,7 +97,7 @@ class _Stream:
                 pass
             # Not only where nothing happens: what happens may be nothing that is wanted here.
             if trio.current_time() >= self._written_at + seconds:
-                await self._write(b": alive\n" + ring.encode_place(self._number))
+                await self._write(f": alive\nid: {ring.id_of(self._number)}\n\n".encode())
             await trio.sleep(GATHER_SECONDS)
 
     async def _write_chunk(self) -> bool:
