@@ -259,3 +259,48 @@ async def test_waiting_for_a_result_may_be_cancelled_anywhere() -> None:
 
         with trio.fail_after(40):
             assert await at_each_checkpoint(story) >= 1
+
+
+async def answer_each_with(
+    listener: trio.SocketListener, answer: bytes, asked: list[bytes]
+) -> None:
+    """A server that says the same to everybody and hangs up."""
+
+    async def answer_one(connection: trio.SocketStream) -> None:
+        async with connection:
+            asked.append(await connection.receive_some())
+            await connection.send_all(answer)
+
+    await trio.serve_listeners(answer_one, [listener])
+
+
+async def test_another_server_in_its_place_is_an_error() -> None:
+    """As a proxy may be that says, without an error's status, what is no answer of this API."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_each_with, listener, head + b"<p>Sign in first", [])
+        async with open_client(f"http://127.0.0.1:{port}") as client:
+            with pytest.raises(RequestFailed, match="none of this API"):
+                await client.health()
+            with pytest.raises(RequestFailed, match="none of this API"):
+                await client.graph(1).task(1).result()
+        nursery.cancel_scope.cancel()
+
+
+async def test_streams_that_end_at_once_are_not_opened_in_a_rush() -> None:
+    """It waits longer and longer, and gives up as if there was no server."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    asked: list[bytes] = []
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_each_with, listener, head, asked)
+        async with open_client(f"http://127.0.0.1:{port}") as client:
+            async with client.events(give_up_seconds=1) as events:
+                with trio.fail_after(20), pytest.raises(httpx.RemoteProtocolError, match="ended"):
+                    await anext(events)
+        nursery.cancel_scope.cancel()
+    # 0.2 s, 0.4 s, and then it would be too late.
+    assert 1 < len(asked) <= 3
