@@ -36,6 +36,8 @@ class App {
   #wasOver = false;
   #polled = 0;
   #pathVersion = -1;
+  #isPolling = false;
+  #wantsPoll = false;
 
   constructor() {
     const frames = this.#frames;
@@ -256,6 +258,7 @@ class App {
     this.#pathVersion = store.version;
     try {
       const { steps } = await read(`/v1/graphs/${graphUid}/critical-path`);
+      if (graphUid !== this.session?.graphUid) return;
       this.list.path = new Map(steps.map((step) => [step.uid, waitText(step)]));
       this.views.list.invalidate();
     } catch (error) {
@@ -301,6 +304,18 @@ class App {
 
   async #poll() {
     if (this.#isLoggingIn) return;
+    this.#wantsPoll = this.#isPolling;
+    if (this.#isPolling) return;
+    this.#isPolling = true;
+    try {
+      await this.#pollOnce();
+    } finally {
+      this.#isPolling = false;
+    }
+    if (this.#wantsPoll) this.#poll();
+  }
+
+  async #pollOnce() {
     try {
       const graphs = [];
       await readPages("/v1/graphs", (page) => graphs.push(...page.graphs));
