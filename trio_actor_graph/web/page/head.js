@@ -70,7 +70,7 @@ export class Head {
     const pill = byId("graph-state");
     pill.hidden = graph === null;
     byId("cancel-graph").hidden = graph === null || graph.state !== "running";
-    if (graph !== null) this.notice(graph.story || null, true);
+    if (graph?.story) this.notice(graph.story, true);
     if (graph === null || this.#state === graph.state) return;
     this.#state = graph.state;
     const name = STATE_ICONS[graph.state] ?? "waiting";
