@@ -243,19 +243,20 @@ def _run(arguments: argparse.Namespace) -> int:
     name = arguments.name or arguments.target
     ended = watch(builder, loops, name, console, record_times=wants_times)
     ended.tell(console)
-    if ended.graph is not None and wants_times:
-        if arguments.critical_path:
-            print(f"\n{ended.graph.critical_path()}", file=sys.stderr if console is None else None)
+    if ended.graph is not None and arguments.critical_path:
+        print(f"\n{ended.graph.critical_path()}", file=sys.stderr if console is None else None)
+    has_failed = ended.has_failed
+    if ended.graph is not None:
         try:
             write_files(ended.graph, arguments.draw, arguments.trace)
         except BadArguments as error:
             print(f"trio-actor-graph run: {error}", file=sys.stderr)
-            return EXIT_FAILED
+            has_failed = True
     if ended.value is not None:
         if console is not None:
             console.print()
         print(_as_text(ended.value))
-    return EXIT_FAILED if ended.has_failed else 0
+    return EXIT_FAILED if has_failed else 0
 
 
 def _logs(arguments: argparse.Namespace) -> int:
