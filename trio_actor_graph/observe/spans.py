@@ -184,8 +184,8 @@ class Spans(Observer):
         if span is None:
             return
         span.set_attribute(f"{_PREFIX}.outcome", happening)
-        if happening.startswith(("function raised", "worker lost")):
-            _tell_failure(span, task)
+        if happening.startswith(("function raised", "worker lost")) and task.history:
+            _tell_failure(span, task.history[-1].failure)
         ended = at
         if happening.startswith("function") and task.began_at and task.ran_until:
             span.add_event("began", timestamp=_nanoseconds(task.began_at))
@@ -200,7 +200,7 @@ class Spans(Observer):
         if span is not None:
             span.set_attribute(f"{_PREFIX}.task.state", task.state)
             if task.state == "failed":
-                _tell_failure(span, task)
+                _tell_failure(span, task.failure)
             span.end(_nanoseconds(task.ended_at or at))
 
     def _guarded(self, make: Callable[[], T], otherwise: T) -> T:
@@ -220,8 +220,7 @@ class Spans(Observer):
             return otherwise
 
 
-def _tell_failure(span: Span, task: TaskRecord) -> None:
-    failure = task.history[-1].failure if task.history else task.failure
+def _tell_failure(span: Span, failure: object) -> None:
     if isinstance(failure, Raised):
         span.add_event(
             "exception",
