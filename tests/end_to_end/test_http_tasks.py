@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 from http_cases import Point, Serving, add, client_of, is_problem, serving, until
@@ -517,6 +518,15 @@ def test_a_float_that_is_not_finite_is_found_and_its_path_made_only_then(
     monkeypatch.setattr(results, "_path_of_nonfinite", None)
     shared = [None, 1.5, "null"]
     assert results.encode_result(1, [shared, {"x": shared, "y": {1, 2}}, Point(1, None)])
+
+
+def test_raw_json_is_sent_only_if_it_is_some() -> None:
+    whole = [msgspec.Raw(b'{"a": [1]}'), msgspec.Raw(b"null"), None]
+    assert results.encode_result(1, whole) == b'{"uid":1,"value":[{"a": [1]},null,null]}'
+    for wrong in (b"rubbish", b"1]", b'{"a": ', b"[" * 100_000, b'"\xff"'):
+        for value in (msgspec.Raw(wrong), {"deep": [msgspec.Raw(wrong)]}):
+            with pytest.raises(results.NotJson, match=r"msgspec\.Raw"):
+                results.encode_result(1, value)
 
 
 async def test_what_json_cannot_carry_is_refused_by_its_type() -> None:
