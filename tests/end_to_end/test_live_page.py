@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from http_cases import until
 from page_cases import (
     EVIL_NAME,
     add,
@@ -178,6 +179,7 @@ async def test_another_graph_is_chosen_and_cancelled(tmp_path: Path):
         graphs = [
             await nursery.start(hold_graph, coordinator, name, never) for name in ("one", "other")
         ]
+        await until(lambda: all(graph.counts()["running"] == 1 for graph in graphs))
 
         def look(page: Any) -> None:
             picker = page.get_by_label("Graph", exact=True).first
@@ -428,10 +430,6 @@ async def test_a_task_is_opened_whatever_has_become_of_the_one_before():
             wait_text(page, "#list-note", "3 tasks")
             page.route(silent, lambda route: None)
             page.route(broken, lambda route: route.abort())
-            for name in ("silent", "good"):
-                page.locator("#rows").get_by_text(name).click()
-                wait_text(page, "#detail-title", "Task")
-                page.get_by_role("button", name="Close").click()
             page.locator("#rows").get_by_text("silent").click()
             page.get_by_role("button", name="Next in the list").click()
             wait_text(page, "#detail .story", "The server does not answer.")
