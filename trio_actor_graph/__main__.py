@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from trio_actor_graph.command_line.files import picture_option, trace_option, write_files
 from trio_actor_graph.command_line.logs import level_option, show_logs
@@ -31,6 +31,9 @@ from trio_actor_graph.command_line.watch import make_console, watch
 EXIT_FAILED: Final = 1
 EXIT_ARGUMENTS: Final = 2
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `add_subparsers` returns; argparse has no public name for it."""
 
 EXAMPLES = """\
 examples:
@@ -118,7 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="print the versions and exit")
     parser.set_defaults(command=partial(_help, parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (_add_demo, _add_run, _add_logs, _add_serve):
+        add(commands)
+    return parser
 
+
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="count the words of Python's documentation: a real run that needs no network",
@@ -128,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
 
+
+def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
         help="run the graph that an async function of yours builds",
@@ -161,6 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
 
+
+def _add_logs(commands: Commands) -> None:
     logs = commands.add_parser(
         "logs",
         help="run such a graph, and print at the end what its tasks have logged",
@@ -180,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     logs.set_defaults(command=_logs)
 
+
+def _add_serve(commands: Commands) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve a coordinator of yours over HTTP",
@@ -189,7 +203,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_serve_options(serve)
     serve.set_defaults(command=_serve)
-    return parser
 
 
 def _add_target(command: argparse.ArgumentParser) -> None:
