@@ -121,45 +121,38 @@ export class Detail {
       role: "group",
       "aria-label": "What is known of the task",
     });
-    const step = (label, name, by) => {
-      const press = () => this.onStep(by);
-      const button = { type: "button", class: "quiet square", "data-step": name };
-      return el("button", { ...button, "aria-label": label, onclick: press }, icon(name));
-    };
-    const steps = el(
-      "span",
-      { class: "group" },
-      step("Previous in the list", "up", -1),
-      step("Next in the list", "down", 1),
-    );
-    const close = el(
-      "button",
-      {
-        type: "button",
-        class: "quiet square",
-        "aria-label": "Close",
-        onclick: () => this.onClose(),
-      },
-      icon("close"),
-    );
-    this.panel.replaceChildren(
-      el(
-        "div",
-        { class: "panel-head" },
-        this.title,
-        el("span", { class: "grow" }),
-        this.actions,
-        steps,
-        close,
-      ),
-      this.body,
-    );
+    this.panel.replaceChildren(this.#makeHead(), this.body);
     for (const name of SECTIONS) {
       const place = el("div");
       this.#sections.set(name, { place, drawn: "" });
       this.body.append(place);
       if (name === "traceback") this.body.append(this.#makeLogs());
     }
+  }
+
+  #makeHead() {
+    const button = (name, label, onclick, more = {}) =>
+      el(
+        "button",
+        { type: "button", class: "quiet square", "aria-label": label, onclick, ...more },
+        icon(name),
+      );
+    const step = (name, label, by) =>
+      button(name, label, () => this.onStep(by), { "data-step": name });
+    return el(
+      "div",
+      { class: "panel-head" },
+      this.title,
+      el("span", { class: "grow" }),
+      this.actions,
+      el(
+        "span",
+        { class: "group" },
+        step("up", "Previous in the list", -1),
+        step("down", "Next in the list", 1),
+      ),
+      button("close", "Close", () => this.onClose()),
+    );
   }
 
   #makeLogs() {

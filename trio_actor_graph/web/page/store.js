@@ -9,11 +9,11 @@ import { Grouping } from "./grouping.js";
 import { STATES, TERMINAL, emptyCounts } from "./states.js";
 
 export const SLOWEST_MAX = 200; // kept at hand; more are found by sorting the list
-export const BARS_MAX = 200_000; // attempts for the timeline; the oldest go first
+const BARS_MAX = 200_000; // attempts for the timeline; the oldest go first
 // More than this are no help to anybody, and a long chain has a stage for each task.
-export const STAGE_GROUPS_MAX = 200;
-export const KINDS_MAX = 500;
-export const OTHER_KIND = "(others)";
+const STAGE_GROUPS_MAX = 200;
+const KINDS_MAX = 500;
+const OTHER_KIND = "(others)";
 const RATE_SECONDS = 5;
 const CLOCK_SECONDS = 0.05; // between a move and its being told
 const BUCKETS_MAX = 3_600;
@@ -30,7 +30,6 @@ export class RunStore {
   slow = []; // the slowest that have ended, slowest first
   bars = []; // one for each attempt that has ended, for the timeline
   barsDropped = 0;
-  edgeCount = 0;
   version = 0; // another one with each change
   structureVersion = 0; // grows when tasks or edges come
   lastAt = 0;
@@ -193,7 +192,6 @@ export class RunStore {
   #link(predecessor, task) {
     this.byKind.connect(predecessor, task);
     this.byStage?.connect(predecessor, task);
-    this.edgeCount += 1;
   }
 
   // "page 17" and "page 18" are of one kind. Numbers are what differs between names of one type.

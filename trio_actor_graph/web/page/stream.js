@@ -7,9 +7,9 @@
 
 import { SseParser } from "./sse.js";
 
-export const RETRY_SECONDS = 0.5;
-export const RETRY_SECONDS_MAX = 8;
-export const SILENCE_SECONDS = 45; // the server is heard every 15 s: three of them missed
+const RETRY_SECONDS = 0.5;
+const RETRY_SECONDS_MAX = 8;
+const SILENCE_SECONDS = 45; // the server is heard every 15 s: three of them missed
 const PASSING = new Set([408, 429]); // refusals that may be none the next time
 
 export class EventStream {

@@ -47,7 +47,8 @@ export class TaskList {
   #grid = byId("grid");
   #heads = new Map();
 
-  // `onOpen(uid)`: a task was chosen. `onChange()`: what is shown has changed.
+  // `onOpen(uid)`: a task was chosen. `onChange(change)`: what is shown has changed; with a group of
+  // null also that no group is wanted any more.
   constructor({ onOpen, onChange, invalidate }) {
     this.onOpen = onOpen;
     this.onChange = onChange;
