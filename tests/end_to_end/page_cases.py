@@ -154,10 +154,11 @@ def wait_text(page: Any, selector: str, text: str) -> None:
 
 def pass_time(page: Any, polls: int = 2) -> None:
     """Lets the page come round to what it does every second so many times, by its own clock."""
-    page.evaluate("""(length) => new Promise((resolve) => {
+    script = """(length) => new Promise((resolve) => {
       let left = length;
       const timer = setInterval(() => (left -= 1) < 0 && resolve(clearInterval(timer)), 250);
-    })""", 4 * polls)
+    })"""
+    page.evaluate(script, 4 * polls)
 
 
 def tiles(page: Any) -> dict[str, int]:

@@ -199,15 +199,18 @@ async def test_a_server_that_stays_away_is_an_error() -> None:
 
 async def test_events_lose_nothing_by_being_cancelled() -> None:
     """Also before the first of them, when there is no event yet to follow after."""
-    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
-        async with client.events(kinds=["graph"]) as events:
-            with trio.move_on_after(0.1):
-                await anext(events)
-            await client.create_graph("first")
-            with trio.fail_after(20):
-                event = await anext(events)
-            assert isinstance(event, GraphEvent)
-            assert (event.name, event.happening) == ("first", "opened")
+    async with (
+        serving() as s,
+        open_client(s.server.url, token=s.server.token) as client,
+        client.events(kinds=["graph"]) as events,
+    ):
+        with trio.move_on_after(0.1):
+            await anext(events)
+        await client.create_graph("first")
+        with trio.fail_after(20):
+            event = await anext(events)
+        assert isinstance(event, GraphEvent)
+        assert (event.name, event.happening) == ("first", "opened")
 
 
 async def test_following_events_may_be_cancelled_anywhere() -> None:
@@ -297,10 +300,12 @@ async def test_streams_that_end_at_once_are_not_opened_in_a_rush() -> None:
     port = listener.socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer_each_with, listener, head, asked)
-        async with open_client(f"http://127.0.0.1:{port}") as client:
-            async with client.events(give_up_seconds=1) as events:
-                with trio.fail_after(20), pytest.raises(httpx.RemoteProtocolError, match="ended"):
-                    await anext(events)
+        async with (
+            open_client(f"http://127.0.0.1:{port}") as client,
+            client.events(give_up_seconds=1) as events,
+        ):
+            with trio.fail_after(20), pytest.raises(httpx.RemoteProtocolError, match="ended"):
+                await anext(events)
         nursery.cancel_scope.cancel()
     # 0.2 s, 0.4 s, and then it would be too late.
     assert 1 < len(asked) <= 3

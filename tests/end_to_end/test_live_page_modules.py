@@ -133,7 +133,8 @@ def test_the_store_tries_again_and_folds():
     store.applyEvent(event(uid, "waiting", "created", 108, {{ predecessors: [uid - 1] }}));
   return {{
     failed, again, bars: store.bars.map((bar) => [bar.from, bar.to, bar.state, bar.attempt]),
-    stages: store.byStage, kinds: store.byKind.groups.size, edges: [...store.byKind.edges.values()].map((each) => each.count),
+    stages: store.byStage, kinds: store.byKind.groups.size,
+    edges: [...store.byKind.edges.values()].map((each) => each.count),
     last: store.order.at(-1).stage, recounted: counted(),
   }};""")
     assert found == {
@@ -233,7 +234,7 @@ def test_a_stream_goes_on_where_it_was_cut():
 
 
 def test_a_stream_that_is_refused_for_now_is_tried_again():
-    """A server that has too many readers may have fewer later; one that has no such graph has not."""
+    """A server that has too many readers may have fewer later; a graph that is gone stays so."""
     with open_modules() as run:
         found = run(r"""
   const { EventStream } = await load("stream");
@@ -275,7 +276,8 @@ def test_an_answer_that_is_cut_off_is_an_error_like_others():
   }
   window.fetch = async () => cut();
   await new Promise((resolve) => {
-    new Session(1, { onChange: () => {}, onError: (error) => resolve(told.push(error.status)) }).open();
+    const onError = (error) => resolve(told.push(error.status));
+    new Session(1, { onChange: () => {}, onError }).open();
   });
   window.fetch = async () => new Response(null, { status: 204 });
   return [...told, await read("/v1/nothing")];""")
@@ -290,7 +292,7 @@ def test_an_answer_that_is_cut_off_is_an_error_like_others():
 
 
 def test_what_was_seen_of_one_store_is_not_met_again_in_the_next():
-    """After a gap the pages are read into a new store: a version of its own says that it differs."""
+    """After a gap the pages are read into a new store: its versions say that it differs."""
     with open_modules() as run:
         found = run(f"""{STORY}
   store.applyPage([task(1, "a", "running"), task(2, "b", "waiting")]);

@@ -165,11 +165,12 @@ class Events(AsyncIterator[Event]):
     def _take(self, data: bytes) -> None:
         *whole, self._text = (self._text + data).split(b"\n\n")
         for block in whole:
-            fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
+            parts = [line.partition(b": ") for line in block.split(b"\n")]
+            fields = {name: value for name, _, value in parts}
             if (place := fields.get(b"id")) is not None:  # also of a block without an event
                 self._resume_at = place.decode()
-            if self._resume_at is not None and (data := fields.get(b"data")) is not None:
-                self._received.append((self._resume_at, _decoder.decode(data)))
+            if self._resume_at is not None and (encoded := fields.get(b"data")) is not None:
+                self._received.append((self._resume_at, _decoder.decode(encoded)))
 
 
 def _as_transport_error(error: Exception) -> httpx.TransportError:
