@@ -511,3 +511,37 @@ async def test_the_critical_path_is_that_of_the_graph_one_sees():
             assert page.locator("#rows .row").count() == 1
 
         await visit(server, look)
+
+
+async def test_a_graph_that_is_deleted_leaves_an_empty_page():
+    """With no other graph to show nothing of it is left that could be pressed; a new one comes."""
+    async with open_served() as (coordinator, server):
+
+        def ask_server(page: Any, method: str, path: str, body: str = "") -> None:
+            script = """async ([method, path, body]) => {
+              const headers = body === "" ? {} : { "Content-Type": "application/json" };
+              const response = await fetch(path, { method, headers, body: body || undefined });
+              if (!response.ok) throw new Error(await response.text());
+            }"""
+            page.evaluate(script, [method, path, body])
+
+        def look(page: Any) -> None:
+            wait_text(page, "#notice", "There is no graph yet.")
+            ask_server(page, "POST", "/v1/graphs", '{"name": "remote"}')
+            wait_text(page, "#graph-select option", "remote")
+            (graph,) = ask(lambda: coordinator.graphs)
+            ask(lambda: graph.create_task(add, name="its task"))
+            page.locator("#rows").get_by_text("its task").click()
+            wait_text(page, "#detail-title", "its task")
+            ask_server(page, "DELETE", f"/v1/graphs/{graph.uid}")
+            wait_text(page, "#toast", "That graph is not there any more.")
+            wait_text(page, "#notice", "There is no graph yet.")
+            wait_text(page, "#list-note", "0 tasks")
+            assert page.locator("#detail").is_hidden()
+            page.wait_for_selector("#rows .row, #graph-nodes a", state="detached")
+            page.wait_for_function("() => document.title === 'trio-actor-graph'")
+            ask_server(page, "POST", "/v1/graphs", '{"name": "the next"}')
+            wait_text(page, "#graph-select option", "the next")
+            assert page.locator("#notice").is_hidden()
+
+        await visit(server, look, ["404"])
