@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from trio_actor_graph.command_line.files import picture_option, trace_option, write_files
 from trio_actor_graph.command_line.logs import level_option, show_logs
@@ -32,6 +32,9 @@ from trio_actor_graph.command_line.watch import make_console, watch
 EXIT_FAILED: Final = 1
 EXIT_ARGUMENTS: Final = 2
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `add_subparsers` returns; argparse has no public name for it."""
 
 EXAMPLES = """\
 examples:
@@ -122,7 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="print the versions and exit")
     parser.set_defaults(command=partial(_help, parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (_add_demo, _add_run, _add_logs, _add_serve):
+        add(commands)
+    return parser
 
+
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="count the words of Python's documentation: a real run that needs no network",
@@ -132,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
 
+
+def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
         help="run the graph that an async function of yours builds",
@@ -165,6 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
 
+
+def _add_logs(commands: Commands) -> None:
     logs = commands.add_parser(
         "logs",
         help="print what the tasks of such a graph, or of a served one, have logged",
@@ -200,6 +212,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     logs.set_defaults(command=_logs)
 
+
+def _add_serve(commands: Commands) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve a coordinator of yours over HTTP",
@@ -209,7 +223,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_serve_options(serve)
     serve.set_defaults(command=_serve)
-    return parser
 
 
 def _add_target(command: argparse.ArgumentParser, *, is_needed: bool = True) -> None:
@@ -268,19 +281,20 @@ def _run(arguments: argparse.Namespace) -> int:
     name = arguments.name or arguments.target
     ended = watch(builder, loops, name, console, record_times=wants_times)
     ended.tell(console)
-    if ended.graph is not None and wants_times:
-        if arguments.critical_path:
-            print(f"\n{ended.graph.critical_path()}", file=sys.stderr if console is None else None)
+    if ended.graph is not None and arguments.critical_path:
+        print(f"\n{ended.graph.critical_path()}", file=sys.stderr if console is None else None)
+    has_failed = ended.has_failed
+    if ended.graph is not None:
         try:
             write_files(ended.graph, arguments.draw, arguments.trace)
         except BadArguments as error:
             print(f"trio-actor-graph run: {error}", file=sys.stderr)
-            return EXIT_FAILED
+            has_failed = True
     if ended.value is not None:
         if console is not None:
             console.print()
         print(_as_text(ended.value))
-    return EXIT_FAILED if ended.has_failed else 0
+    return EXIT_FAILED if has_failed else 0
 
 
 def _logs(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ import trio
 from browser import chromium_path, open_browser_page
 
 from trio_actor_graph import Coordinator, TaskGraph, WorkerLoop, current_task, open_coordinator
+from trio_actor_graph.web.limits import HttpLimits
 from trio_actor_graph.web.server import HttpServer
 
 T = TypeVar("T")
@@ -65,9 +66,12 @@ async def open_workers() -> AsyncIterator[Coordinator]:
 
 
 @asynccontextmanager
-async def open_served() -> AsyncIterator[tuple[Coordinator, HttpServer]]:
+async def open_served(**limits: Any) -> AsyncIterator[tuple[Coordinator, HttpServer]]:
     """A coordinator with two workers and an HTTP server on the loopback."""
-    async with open_workers() as coordinator, coordinator.serve_http(port=0) as server:
+    async with (
+        open_workers() as coordinator,
+        coordinator.serve_http(port=0, limits=HttpLimits(**limits)) as server,
+    ):
         yield coordinator, server
 
 
@@ -146,6 +150,15 @@ def wait_text(page: Any, selector: str, text: str) -> None:
     """Waits until the first element of a selector has this text in it."""
     script = "([s, t]) => document.querySelector(s)?.textContent.includes(t)"
     page.wait_for_function(script, arg=[selector, text])
+
+
+def pass_time(page: Any, polls: int = 2) -> None:
+    """Lets the page come round to what it does every second so many times, by its own clock."""
+    script = """(length) => new Promise((resolve) => {
+      let left = length;
+      const timer = setInterval(() => (left -= 1) < 0 && resolve(clearInterval(timer)), 250);
+    })"""
+    page.evaluate(script, 4 * polls)
 
 
 def tiles(page: Any) -> dict[str, int]:

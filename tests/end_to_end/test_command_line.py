@@ -104,6 +104,24 @@ async def logs(graph):
     graph.create_task(fetch, 5, name="fails")
 
 
+class OnlyThere:
+    def __reduce__(self):
+        return load, ()
+
+
+def load():
+    raise OSError("no such device")
+
+
+def make_odd():
+    return OnlyThere()
+
+
+async def odd(graph):
+    graph.create_task(fetch, 5)
+    return graph.create_task(make_odd)
+
+
 def not_async(graph):
     pass
 
@@ -307,6 +325,7 @@ def test_run_draws_traces_and_tells_the_critical_path(
         ("--draw", "g.gif", "'g.gif' is not a .svg or .png or .html or .dot or .mmd file"),
         ("--trace", "t.txt", "'t.txt' is not a .json or .json.gz file"),
         ("--trace", "missing/t.json", "'missing/t.json': there is no folder 'missing'"),
+        ("--trace", ".json", "'.json' is not a .json or .json.gz file"),
     ],
 )
 def test_run_says_before_it_runs_what_it_cannot_write(
@@ -315,6 +334,43 @@ def test_run_says_before_it_runs_what_it_cannot_write(
     run = command("run", "pipeline:build", option, file, cwd=pipeline)
     assert (run.stdout, run.returncode) == ("", 2)
     assert told in run.stderr
+
+
+def test_run_tells_the_result_also_if_a_file_cannot_be_written(
+    command: RunProgram, pipeline: Path
+) -> None:
+    """And writes the other one. What the suffix says, it says in capitals too."""
+    (pipeline / "g.dot").mkdir()
+    files = ("--draw", "g.dot", "--trace", "T.JSON")
+    run = command("run", "pipeline:name", "--quiet", *files, cwd=pipeline)
+    assert (run.stdout, run.returncode) == ("pipeline:name\n", 1)
+    assert run.stderr.startswith("trio-actor-graph run: g.dot cannot be written: ")
+    assert len(run.stderr.splitlines()) == 1
+    assert json.loads((pipeline / "T.JSON").read_text())["otherData"]["tasks"] == 0
+
+
+def test_run_says_what_a_picture_needs(command: RunProgram, pipeline: Path) -> None:
+    """Without the library that lays out there is no traceback, and all else is there."""
+    (pipeline / "igraph.py").write_text("raise ModuleNotFoundError('no', name='igraph')")
+    run = command("run", "pipeline:name", "--quiet", "--draw", "g.svg", cwd=pipeline)
+    assert (run.stdout, run.returncode) == ("pipeline:name\n", 1)
+    assert run.stderr == (
+        "trio-actor-graph run: g.svg cannot be written: a .svg picture needs igraph: "
+        "pip install 'trio-actor-graph[draw]' (.dot and .mmd need nothing)\n"
+    )
+
+
+def test_run_tells_all_also_if_the_result_cannot_be_loaded(
+    command: RunProgram, pipeline: Path
+) -> None:
+    run = command("run", "pipeline:odd", cwd=pipeline)
+    assert run.returncode == 1
+    assert "1 task failed\n" in run.stdout
+    assert re.fullmatch(
+        r"PayloadError: the result of 'make_odd' \(task \d+\) cannot be decoded: "
+        r"OSError: no such device\n",
+        run.stderr,
+    )
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,30 @@ async def test_a_folded_group_is_opened_by_keyboard(tmp_path: Path) -> None:
     }
 
 
+async def test_a_drag_opens_nothing_and_the_next_click_does(tmp_path: Path) -> None:
+    """Also a click that no pointer makes, as a screen reader's."""
+    path = tmp_path / "page.html"
+    async with open_coordinator() as coordinator, coordinator.open_graph("drag") as graph:
+        graph.create_task(fetch, 1)
+        await graph.wait_finished()
+        graph.draw(path)
+
+    def visit() -> tuple[bool, bool]:
+        with open_browser_page(path.as_uri()) as page:
+            before = page.locator("svg").get_attribute("viewBox")
+            box = page.locator("[data-node]").bounding_box()
+            page.mouse.move(box["x"] + 9, box["y"] + 9)
+            page.mouse.down()
+            page.mouse.move(box["x"] + 29, box["y"] + 19)
+            page.mouse.up()
+            assert page.locator("svg").get_attribute("viewBox") != before
+            is_opened = page.locator("#panel").is_visible()
+            page.locator("[data-node]").dispatch_event("click")
+            return is_opened, page.locator("#panel").is_visible()
+
+    assert await trio.to_thread.run_sync(visit) == (False, True)
+
+
 async def test_a_failure_is_not_seen_by_being_drawn(tmp_path: Path) -> None:
     """A picture changes nothing: the failure still ends the graph with an exception."""
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from http_cases import FUNCTIONS, HERE, serving
+from contract.checkpoints import Cut, at_each_checkpoint
+from http_cases import FUNCTIONS, HERE, serving, until
 
 from trio_actor_graph import (
     GraphError,
@@ -194,3 +195,117 @@ async def test_a_server_that_stays_away_is_an_error() -> None:
             with pytest.raises(httpx.TransportError), trio.fail_after(20):
                 await anext(events)
             await events.aclose()
+
+
+async def test_events_lose_nothing_by_being_cancelled() -> None:
+    """Also before the first of them, when there is no event yet to follow after."""
+    async with (
+        serving() as s,
+        open_client(s.server.url, token=s.server.token) as client,
+        client.events(kinds=["graph"]) as events,
+    ):
+        with trio.move_on_after(0.1):
+            await anext(events)
+        await client.create_graph("first")
+        with trio.fail_after(20):
+            event = await anext(events)
+        assert isinstance(event, GraphEvent)
+        assert (event.name, event.happening) == ("first", "opened")
+
+
+async def test_following_events_may_be_cancelled_anywhere() -> None:
+    """Whatever the moment, the next ones are as if nothing had been: none lost, none twice."""
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+
+        async def story(cut: Cut) -> None:
+            async with client.events(kinds=["graph"]) as events:
+                graphs = [await client.create_graph() for _ in range(2)]
+                seen = []
+                with cut.here():
+                    seen.append(await anext(events))
+                while len(seen) < 2:
+                    seen.append(await anext(events))
+            told = [event.graph_uid for event in seen if isinstance(event, GraphEvent)]
+            assert told == [graph.uid for graph in graphs]
+            for graph in graphs:
+                await graph.delete()
+            await until(lambda: not s.server.ring.readers)
+
+        with trio.fail_after(40):
+            assert await at_each_checkpoint(story) >= 1
+
+
+async def test_opening_a_stream_of_events_may_be_cancelled_anywhere() -> None:
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+
+        async def story(cut: Cut) -> None:
+            with cut.here():
+                async with client.events():
+                    pass
+            await until(lambda: not s.server.ring.readers)
+            assert (await client.health()).status == "ok"
+
+        with trio.fail_after(40):
+            assert await at_each_checkpoint(story) >= 1
+
+
+async def test_waiting_for_a_result_may_be_cancelled_anywhere() -> None:
+    """The connection it had is not missing afterwards."""
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+        graph = await client.create_graph()
+
+        async def story(cut: Cut) -> None:
+            (task,) = await graph.push(NewTask("sleep", args=(0.02,)))
+            with cut.here():
+                await task.result()
+            assert await task.result() == 0.02
+
+        with trio.fail_after(40):
+            assert await at_each_checkpoint(story) >= 1
+
+
+async def answer_each_with(
+    listener: trio.SocketListener, answer: bytes, asked: list[bytes]
+) -> None:
+    """A server that says the same to everybody and hangs up."""
+
+    async def answer_one(connection: trio.SocketStream) -> None:
+        async with connection:
+            asked.append(await connection.receive_some())
+            await connection.send_all(answer)
+
+    await trio.serve_listeners(answer_one, [listener])
+
+
+async def test_another_server_in_its_place_is_an_error() -> None:
+    """As a proxy may be that says, without an error's status, what is no answer of this API."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_each_with, listener, head + b"<p>Sign in first", [])
+        async with open_client(f"http://127.0.0.1:{port}") as client:
+            with pytest.raises(RequestFailed, match="none of this API"):
+                await client.health()
+            with pytest.raises(RequestFailed, match="none of this API"):
+                await client.graph(1).task(1).result()
+        nursery.cancel_scope.cancel()
+
+
+async def test_streams_that_end_at_once_are_not_opened_in_a_rush() -> None:
+    """It waits longer and longer, and gives up as if there was no server."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    asked: list[bytes] = []
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_each_with, listener, head, asked)
+        async with (
+            open_client(f"http://127.0.0.1:{port}") as client,
+            client.events(give_up_seconds=1) as events,
+        ):
+            with trio.fail_after(20), pytest.raises(httpx.RemoteProtocolError, match="ended"):
+                await anext(events)
+        nursery.cancel_scope.cancel()
+    # 0.2 s, 0.4 s, and then it would be too late.
+    assert 1 < len(asked) <= 3

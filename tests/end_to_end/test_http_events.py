@@ -59,9 +59,12 @@ class Stream:
                 pass
 
     async def next_comment(self) -> str:
+        return await self.next_line(":")
+
+    async def next_line(self, beginning: str) -> str:
         with trio.fail_after(20):
             async for line in self._lines:
-                if line.startswith(":"):
+                if line.startswith(beginning):
                     return line
         raise EOFError
 
@@ -257,3 +260,36 @@ async def test_head_of_a_stream_ends() -> None:
     async with serving() as s:
         answer = await s.http.head("/v1/events")
         assert answer.headers["content-type"] == "text/event-stream"
+
+
+async def test_a_stream_that_wants_nothing_of_what_happens_says_that_it_is_alive() -> None:
+    """Else a client takes it for dead."""
+    async with serving(limits={"heartbeat_seconds": 0.2}) as s:
+
+        async def keep_busy() -> None:
+            while True:
+                async with s.coordinator.open_graph():
+                    pass
+
+        async with stream(s, kinds="worker") as events, trio.open_nursery() as nursery:
+            nursery.start_soon(keep_busy)
+            assert await events.next_comment() == ": alive"
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_reader_without_an_event_comes_back_to_its_place() -> None:
+    """What happens between two streams is not lost because nothing had happened in the first."""
+    async with serving(limits={"heartbeat_seconds": 0.05}) as s:
+        async with stream(s) as events:
+            began = (await events.next_line("id: ")).removeprefix("id: ")
+        await s.create()
+        async with stream(s, last=began) as events:
+            assert (await events.next()).data["happening"] == "opened"
+        async with stream(s, kinds="worker", last=began) as events:
+            assert await events.next_line("id: ") == f"id: {began}"
+            await events.next_comment()
+            later = (await events.next_line("id: ")).removeprefix("id: ")
+        assert later != began
+        async with stream(s, last=later) as events:
+            await s.create(name="second")
+            assert (await events.next()).data["name"] == "second"

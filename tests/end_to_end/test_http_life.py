@@ -105,7 +105,7 @@ async def test_open_streams_and_long_polls_end_with_the_server() -> None:
                 await until(lambda: len(server.connections) == 3)
                 await trio.testing.wait_all_tasks_blocked(0.2)
                 began = time.monotonic()
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 30  # the long poll would have taken 60
             await until(lambda: len(ended) == 2)
             nursery.cancel_scope.cancel()
         await http.aclose()
@@ -118,7 +118,7 @@ async def test_open_streams_and_long_polls_end_with_the_server() -> None:
 
 
 async def test_a_client_that_reads_nothing_does_not_keep_the_server() -> None:
-    async with serving() as s:
+    async with serving(limits={"write_seconds": 3600}) as s:
         host, _, port = s.server.url.removeprefix("http://").rpartition(":")
         stuck = await trio.open_tcp_stream(host, int(port))
         stuck.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
@@ -129,7 +129,7 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_server() -> None:
         await s.create(*[{"function": "add", "args": [n], "name": name} for n in range(9000)])
         await s.http.aclose()
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     await stuck.aclose()
 
 

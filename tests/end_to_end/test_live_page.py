@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from http_cases import until
 from page_cases import (
     EVIL_NAME,
     add,
@@ -16,6 +17,7 @@ from page_cases import (
     hold_graph,
     open_served,
     open_workers,
+    pass_time,
     serve,
     tiles,
     visit,
@@ -177,6 +179,7 @@ async def test_another_graph_is_chosen_and_cancelled(tmp_path: Path):
         graphs = [
             await nursery.start(hold_graph, coordinator, name, never) for name in ("one", "other")
         ]
+        await until(lambda: all(graph.counts()["running"] == 1 for graph in graphs))
 
         def look(page: Any) -> None:
             picker = page.get_by_label("Graph", exact=True).first
@@ -392,3 +395,153 @@ async def test_a_lost_server_is_shown_and_found_again(tmp_path: Path):
             # Chromium says on the console what a lost connection and a wrong token look like to it.
             await visit(serving.server, look, ["net::ERR_", "401"])
             serving.stop.set()
+
+
+async def test_what_is_open_is_read_anew_after_a_gap(tmp_path: Path):
+    """Whoever was not told what happened does not go on seeing a task as it was before."""
+    gate = tmp_path / "gate"
+    async with (
+        open_served(events_kept_seconds=1) as (coordinator, server),
+        coordinator.open_graph("gap") as graph,
+    ):
+        graph.create_task(wait_for_file, str(gate), name="open")
+
+        def look(page: Any) -> None:
+            page.locator("#rows").get_by_text("open").click()
+            wait_text(page, "#detail .state", "running")
+            # As after it has raised; it notices that itself, and begins again with a gap.
+            ask(lambda: coordinator.remove_observer(server.ring))
+            gate.touch()
+            trio.from_thread.run(graph.wait_finished)
+            wait_text(page, "#ended-of", "1 of 1 task ended")
+            wait_text(page, "#detail .state", "succeeded")
+
+        await visit(server, look)
+
+
+async def test_a_task_is_opened_whatever_has_become_of_the_one_before():
+    """An answer that does not come, or an error, is no reason to show nothing for good."""
+    async with open_served() as (coordinator, server), coordinator.open_graph("answers") as graph:
+        tasks = [graph.create_task(add, name=name) for name in ("silent", "broken", "good")]
+        await graph.wait_finished()
+        silent, broken, _ = [f"**/v1/graphs/{graph.uid}/tasks/{task.uid}" for task in tasks]
+
+        def look(page: Any) -> None:
+            wait_text(page, "#list-note", "3 tasks")
+            page.route(silent, lambda route: None)
+            page.route(broken, lambda route: route.abort())
+            page.locator("#rows").get_by_text("silent").click()
+            page.get_by_role("button", name="Next in the list").click()
+            wait_text(page, "#detail .story", "The server does not answer.")
+            page.get_by_role("button", name="Next in the list").click()
+            wait_text(page, "#detail .story", "'good'")
+            page.get_by_role("button", name="Previous in the list").click()
+            wait_text(page, "#detail .story", "The server does not answer.")
+            page.unroute(broken)
+            wait_text(page, "#detail .story", "'broken'")
+
+        await visit(server, look, ["net::ERR_"])
+
+
+async def test_the_active_row_is_told_only_where_it_is_drawn():
+    """Scrolled away, its element shows another task, which is not the one the keys have reached."""
+    async with open_served() as (coordinator, server), coordinator.open_graph("rows") as graph:
+        for number in range(300):
+            graph.create_task(add, name=f"task {number}.")
+
+        def look(page: Any) -> None:
+            wait_text(page, "#ended-of", "300 of 300 tasks ended")
+            wait_text(page, "#list-note", "300 tasks")
+            page.locator("#grid").focus()
+            page.keyboard.press("ArrowDown")
+            wait_text(page, "#rows .row.active", "task 0.")
+            page.evaluate("document.getElementById('grid').scrollTop = 150 * 30")
+            wait_text(page, "#rows", "task 150.")
+            assert page.locator("#grid").get_attribute("aria-activedescendant") is None
+            page.keyboard.press("ArrowDown")
+            wait_text(page, "#rows .row.active", "task 1.")
+            active = page.locator("#grid").get_attribute("aria-activedescendant")
+            assert "task 1." in page.locator(f"#{active}").text_content()
+
+        await visit(server, look)
+
+
+async def test_a_slow_server_is_not_asked_more_and_more():
+    """While an answer is awaited the same is not asked again; when it has come, it is."""
+    async with open_served() as (coordinator, server), coordinator.open_graph("slow") as graph:
+        graph.create_task(add)
+
+        def look(page: Any) -> None:
+            wait_text(page, "#ended-of", "1 of 1 task ended")
+            held: list[Any] = []
+            page.route("**/v1/workers", lambda route: held.append(route))
+            with page.expect_request("**/v1/workers"):
+                pass
+            pass_time(page, 3)
+            assert len(held) == 1
+            with page.expect_request("**/v1/workers"):
+                held[0].continue_()
+
+        await visit(server, look)
+
+
+async def test_the_critical_path_is_that_of_the_graph_one_sees():
+    """Also if the answer about another one comes late."""
+    async with (
+        open_served() as (coordinator, server),
+        coordinator.open_graph("one") as one,
+        coordinator.open_graph("other") as other,
+    ):
+        for graph in (one, other):
+            graph.create_task(add)
+            await graph.wait_finished()
+
+        def look(page: Any) -> None:
+            held: list[Any] = []
+            path = f"**/v1/graphs/{other.uid}/critical-path"
+            page.route(path, lambda route: held.append(route))
+            wait_text(page, "#graph-select option", "other")
+            with page.expect_request(path):
+                page.get_by_role("button", name="Critical path").click()
+            page.get_by_label("Graph", exact=True).first.select_option(str(one.uid))
+            page.wait_for_selector("#rows .row")
+            with page.expect_response(path):
+                held[0].continue_()
+            pass_time(page)
+            assert page.locator("#rows .row").count() == 1
+
+        await visit(server, look)
+
+
+async def test_a_graph_that_is_deleted_leaves_an_empty_page():
+    """With no other graph to show nothing of it is left that could be pressed; a new one comes."""
+    async with open_served() as (coordinator, server):
+
+        def ask_server(page: Any, method: str, path: str, body: str = "") -> None:
+            script = """async ([method, path, body]) => {
+              const headers = body === "" ? {} : { "Content-Type": "application/json" };
+              const response = await fetch(path, { method, headers, body: body || undefined });
+              if (!response.ok) throw new Error(await response.text());
+            }"""
+            page.evaluate(script, [method, path, body])
+
+        def look(page: Any) -> None:
+            wait_text(page, "#notice", "There is no graph yet.")
+            ask_server(page, "POST", "/v1/graphs", '{"name": "remote"}')
+            wait_text(page, "#graph-select option", "remote")
+            (graph,) = ask(lambda: coordinator.graphs)
+            ask(lambda: graph.create_task(add, name="its task"))
+            page.locator("#rows").get_by_text("its task").click()
+            wait_text(page, "#detail-title", "its task")
+            ask_server(page, "DELETE", f"/v1/graphs/{graph.uid}")
+            wait_text(page, "#toast", "That graph is not there any more.")
+            wait_text(page, "#notice", "There is no graph yet.")
+            wait_text(page, "#list-note", "0 tasks")
+            assert page.locator("#detail").is_hidden()
+            page.wait_for_selector("#rows .row, #graph-nodes a", state="detached")
+            page.wait_for_function("() => document.title === 'trio-actor-graph'")
+            ask_server(page, "POST", "/v1/graphs", '{"name": "the next"}')
+            wait_text(page, "#graph-select option", "the next")
+            assert page.locator("#notice").is_hidden()
+
+        await visit(server, look, ["404"])

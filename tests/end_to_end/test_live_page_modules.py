@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ TYPES = {".js": "text/javascript", ".html": "text/html"}
 
 
 @contextmanager
-def open_modules() -> Iterator[Callable[[str], Any]]:
+def open_modules(expected_errors: Sequence[str] = ()) -> Iterator[Callable[[str], Any]]:
     """Runs scripts beside the page's modules, which come from their files, without a server.
 
     A script is the body of an async function; `await load("store")` is a module.
+
+    Args:
+        expected_errors: parts of what the modules say on the console and are meant to.
     """
 
     def answer(route: Any) -> None:
@@ -30,7 +33,7 @@ def open_modules() -> Iterator[Callable[[str], Any]]:
         else:
             route.fulfill(body="<!doctype html>", content_type="text/html")
 
-    with open_browser_page("about:blank") as page:
+    with open_browser_page("about:blank", expected_errors) as page:
         page.context.route(f"{ADDRESS}/**", answer)
         page.goto(f"{ADDRESS}/empty")
 
@@ -130,7 +133,8 @@ def test_the_store_tries_again_and_folds():
     store.applyEvent(event(uid, "waiting", "created", 108, {{ predecessors: [uid - 1] }}));
   return {{
     failed, again, bars: store.bars.map((bar) => [bar.from, bar.to, bar.state, bar.attempt]),
-    stages: store.byStage, kinds: store.byKind.groups.size, edges: store.edgeCount,
+    stages: store.byStage, kinds: store.byKind.groups.size,
+    edges: [...store.byKind.edges.values()].map((each) => each.count),
     last: store.order.at(-1).stage, recounted: counted(),
   }};""")
     assert found == {
@@ -139,7 +143,7 @@ def test_the_store_tries_again_and_folds():
         "bars": [[101, 102, "failed", 1], [105, 106, "failed", 2]],
         "stages": None,
         "kinds": 1,
-        "edges": 998,
+        "edges": [998],
         "last": 998,
         "recounted": {"ready": 1, "waiting": 998},
     }
@@ -168,6 +172,21 @@ def test_events_are_read_in_any_pieces():
         {"kind": "message", "data": "bare", "id": "a-2"},
     ]
     assert found == [expected, [expected]]
+
+
+def test_an_event_that_was_cut_off_is_not_taken_for_read():
+    """Its id is not the one to follow after: it has to come again."""
+    with open_modules() as run:
+        found = run(r"""
+  const { SseParser } = await load("sse");
+  const parser = new SseParser();
+  const ids = [];
+  for (const text of ["id: 7\n\n", "id: 8\nevent: task\n", "data: 1\n", "\n", "id: 9\n"]) {
+    parser.push(text);
+    ids.push(parser.lastId);
+  }
+  return ids;""")
+    assert found == ["7", "7", "7", "8", "8"]
 
 
 def test_a_stream_goes_on_where_it_was_cut():
@@ -212,6 +231,155 @@ def test_a_stream_goes_on_where_it_was_cut():
         ],
         "taken": ["1", "2", "3"],
     }
+
+
+def test_a_stream_that_is_refused_for_now_is_tried_again():
+    """A server that has too many readers may have fewer later; a graph that is gone stays so."""
+    with open_modules() as run:
+        found = run(r"""
+  const { EventStream } = await load("stream");
+  const said = [];
+  const statuses = [429, 503, 404];
+  window.fetch = async () => new Response("{}", { status: statuses.shift() });
+  await new Promise((resolve) => {
+    const stream = new EventStream({
+      url: "/events", lastId: "7", onEvents: () => {},
+      onState: (state, { status }) => {
+        said.push(status ?? state);
+        if (state === "lost") setTimeout(() => stream.retryNow());
+        if (status === 404) resolve();
+      },
+    }).start();
+  });
+  return said;""")
+    assert found == ["connecting", 429, "lost", "connecting", 503, "lost", "connecting", 404]
+
+
+def test_an_answer_that_is_cut_off_is_an_error_like_others():
+    """So is one that is no JSON: both are told as a refusal, and what asked goes on."""
+    with open_modules() as run:
+        found = run(r"""
+  const { ApiError, read } = await load("api");
+  const { Session } = await load("session");
+  const cut = () => new Response(new ReadableStream({
+    start: (controller) => controller.enqueue(new TextEncoder().encode('{"tasks": [')),
+    pull: (controller) => controller.error(new TypeError("network error")),
+  }));
+  const told = [];
+  for (const answer of [
+    cut, () => new Response('{"tasks": ['), () => new Response("<p>Sign in", { status: 502 }),
+    () => new Response('{"detail": "no"}', { status: 409 }),
+  ]) {
+    window.fetch = async () => answer();
+    const error = await read("/v1/graphs").catch((raised) => raised);
+    told.push([error instanceof ApiError, error.status, error.message]);
+  }
+  window.fetch = async () => cut();
+  await new Promise((resolve) => {
+    const onError = (error) => resolve(told.push(error.status));
+    new Session(1, { onChange: () => {}, onError }).open();
+  });
+  window.fetch = async () => new Response(null, { status: 204 });
+  return [...told, await read("/v1/nothing")];""")
+    assert found == [
+        [True, 0, "The server does not answer."],
+        [True, 200, "The server answered 200."],
+        [True, 502, "The server answered 502."],
+        [True, 409, "no"],
+        0,
+        None,
+    ]
+
+
+def test_what_was_seen_of_one_store_is_not_met_again_in_the_next():
+    """After a gap the pages are read into a new store: its versions say that it differs."""
+    with open_modules() as run:
+        found = run(f"""{STORY}
+  store.applyPage([task(1, "a", "running"), task(2, "b", "waiting")]);
+  const next = new RunStore();
+  next.applyPage([task(1, "a", "succeeded"), task(2, "b", "succeeded")]);
+  const versions = [store, next].flatMap((each) => [
+    each.version, ...each.order.map(({{ version }}) => version),
+  ]);
+  return [new Set(versions).size, next.version === next.order[1].version];""")
+    assert found == [4, True]
+
+
+def test_the_slowest_are_kept_when_one_is_tried_again():
+    """There are more than are kept: those that took shortest go, whatever had been among them."""
+    with open_modules() as run:
+        found = run(f"""{STORY}
+  const {{ SLOWEST_MAX }} = await load("store");
+  const end = (uid, seconds) => store.applyEvent(event(
+    uid, "failed", "function raised", 900, {{ attempt: 1, began_at: 900 - seconds, seconds }}));
+  for (let uid = 1; uid <= 200; uid += 1) end(uid, uid);
+  store.applyEvent(event(51, "ready", "retried", 901, {{ attempt: 1 }}));
+  end(201, 30.5);
+  for (let uid = 202; uid <= 251; uid += 1) end(uid, 2 * uid);
+  const {{ seconds, timed }} = store.byKind.groups.get("task #");
+  const slowest = store.slowest(999).map((each) => each.uid);
+  return [SLOWEST_MAX, slowest, seconds, timed];""")
+    rest = [*range(200, 51, -1), 50]
+    assert found == [
+        200,
+        [*range(251, 201, -1), *rest],
+        sum(range(201)) - 51 + 30.5 + 2 * sum(range(202, 252)),
+        250,
+    ]
+
+
+def test_groups_are_told_apart_whatever_their_names():
+    """A name may hold whatever one would put between two names."""
+    with open_modules() as run:
+        found = run(f"""{STORY}
+  const names = ["a", "b\\rc", "a\\rb", "c"];
+  store.applyPage(names.map((name, i) => task(i + 1, name, "waiting",
+                                              {{ predecessors: i % 2 === 0 ? [] : [i] }})));
+  return [...store.byKind.edges.values()].map((e) => [e.from.title, e.to.title, e.count]);""")
+    assert found == [["a", "b\rc", 1], ["a\rb", "c", 1]]
+
+
+def test_one_view_or_event_that_fails_harms_no_other():
+    """It is told on the console; the others are drawn, and the events after it are used."""
+    with open_modules(["not this one"]) as run:
+        found = run(r"""
+  const { Frames } = await load("frames");
+  const { Session } = await load("session");
+  const frames = new Frames();
+  const drawn = [];
+  const fail = () => { throw new Error("not this one"); };
+  const views = [frames.view(fail, 0), frames.view(() => drawn.push("other"), 0)];
+  for (const view of views) view.invalidate();
+  while (drawn.length === 0) await new Promise((resolve) => requestAnimationFrame(resolve));
+  const event = (uid) => ({ kind: "task", data: JSON.stringify({
+    uid, name: "a", state: "waiting", happening: "created", at: 1, attempt: 0 }) });
+  const parts = [event(1), { kind: "task", data: "not this one" }, event(2)];
+  const page = JSON.stringify({ tasks: [], last_event_id: "1", next_cursor: null });
+  const body = parts.map(({ kind, data }) => `id: 2\nevent: ${kind}\ndata: ${data}\n\n`).join("");
+  window.fetch = async (url) => new Response(url.endsWith("/events") ? body : page);
+  const counts = await new Promise((resolve) => {
+    const session = new Session(1, {
+      onChange: () => {}, onState: () => {}, onEvents: () => resolve(session.store.counts),
+      wake: () => setTimeout(() => session.drain(Infinity)),
+    });
+    session.open();
+  });
+  return [drawn, counts.waiting];""")
+    assert found == [["other"], 2]
+
+
+def test_a_dense_graph_is_laid_out_in_bounds():
+    """Where each task waits on all before it, edges do not fill the layers between."""
+    with open_modules() as run:
+        width, height, paths = run(r"""
+  const { layeredLayout } = await load("layout");
+  const nodes = Array.from({ length: 150 }, (_, id) => ({ id, layer: id, height: 32 }));
+  const edges = nodes.flatMap(({ id }) => nodes.slice(0, id).map((before) => [before.id, id]));
+  const size = { nodeWidth: 158, layerGap: 46, nodeGap: 10 };
+  const { width, height, paths } = layeredLayout(nodes, edges, size);
+  return [width, height, paths.length];""")
+    assert (width, paths) == (150 * (158 + 46) - 46, 150 * 149 / 2)
+    assert height < 1_000
 
 
 def test_a_hidden_tab_works_and_draws_nothing():

@@ -120,6 +120,53 @@ def test_spans_say_when_and_how_it_ended(run_program: Callable[..., Any]) -> Non
     assert by_name["task die"][0]["attributes"]["trio_actor_graph.task.state"] == "failed"
 
 
+RESTARTED = """
+import json, trio
+from pathlib import Path
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from trio_actor_graph import WorkerLoop, open_coordinator
+
+def start_once(index):
+    Path("started").touch(exist_ok=False)
+
+def fail():
+    raise ValueError("once more")
+
+async def main():
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    loops = [WorkerLoop("default", tasks_max=1, setup=start_once)]
+    async with open_coordinator(loops) as coordinator:
+        async with coordinator.open_graph("g", on_failure="continue") as graph:
+            await graph.create_task(fail, retries=1).wait()
+    provider.force_flush()
+    for span in exporter.get_finished_spans():
+        print(span.name, span.status.description, [event.name for event in span.events])
+
+if __name__ == "__main__":
+    trio.run(main)
+"""
+
+
+def test_a_task_tells_what_ended_it_and_an_attempt_what_ended_that(
+    run_program: Callable[..., Any],
+) -> None:
+    """The attempt raised; what made the task fail is that its loop could not start again."""
+    run = run_program(RESTARTED)
+    assert (run.stderr, run.returncode) == ("", 0)
+    assert run.stdout.splitlines() == [
+        "attempt of fail ValueError: once more ['exception', 'began']",
+        "task fail WorkerStartError: worker loop 'default' cannot start: "
+        "FileExistsError: [Errno 17] File exists: 'started' ['exception']",
+        "graph g None ['finished']",
+    ]
+
+
 BROKEN = """
 import logging, trio
 from opentelemetry import trace

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import msgspec
 
 from trio_actor_graph.client.events import GIVE_UP_SECONDS, Events
-from trio_actor_graph.client.requests import RequestFailed, Requests, StandsForResult, new_key
+from trio_actor_graph.client.requests import (
+    RequestFailed,
+    Requests,
+    StandsForResult,
+    decoded,
+    new_key,
+)
 from trio_actor_graph.errors import (
     GraphError,
     ResultReleased,
@@ -302,7 +307,7 @@ class RemoteTask(StandsForResult):
                     raise
                 raise error from failed
             if response.status_code == httpx.codes.OK:
-                return msgspec.json.decode(response.content, type=Result).value
+                return decoded(response, Result).value
 
     async def cancel(self, *, successors: bool = False) -> TaskInfo:
         """End it, unless it has ended; with all that waits on it, if asked."""

@@ -31,6 +31,9 @@ RETRY_SECONDS_MAX: Final = 5.0
 GIVE_UP_SECONDS: Final = 60.0
 """How long a server may be away until that is an error: it was perhaps restarted."""
 
+CLOSE_SECONDS: Final = 2.0
+"""How long the end of a stream may take, which is not cancelled: with TLS the server is told."""
+
 _MEANWHILE: Final = frozenset({429, 502, 503, 504})
 
 
@@ -58,6 +61,8 @@ class Events(AsyncIterator[Event]):
         self._text = b""
         self._received: deque[tuple[str, Event]] = deque()
         self._resume_at = after
+        self._failures = 0  # since something was received
+        self._away_since = 0.0
         self.last_id = after
 
     async def __aenter__(self) -> Events:
@@ -84,9 +89,13 @@ class Events(AsyncIterator[Event]):
                 await self._connect_again()
             assert self._chunks is not None
             try:
-                self._take(await anext(self._chunks))
-            except (StopAsyncIteration, httpx.TransportError):
+                data = await anext(self._chunks)
+            except (StopAsyncIteration, httpx.TransportError) as error:
                 await self._disconnect()
+                await self._pause_after(_as_transport_error(error))
+            else:
+                self._failures = 0
+                self._take(data)
         self.last_id, event = self._received.popleft()
         return event
 
@@ -95,20 +104,28 @@ class Events(AsyncIterator[Event]):
         await self._disconnect()
 
     async def _connect_again(self) -> None:
-        pause = RETRY_SECONDS
-        give_up_at = trio.current_time() + self._give_up_seconds
-        while True:
+        while self._chunks is None:
             try:
                 await self._connect()
             except (httpx.TransportError, RequestFailed) as error:
                 if isinstance(error, RequestFailed) and error.status not in _MEANWHILE:
                     raise
-                if trio.current_time() + pause > give_up_at:
-                    raise
-                await trio.sleep(pause)
-                pause = min(2 * pause, RETRY_SECONDS_MAX)
-            else:
-                return
+                await self._pause_after(error)
+
+    async def _pause_after(self, error: httpx.TransportError | RequestFailed) -> None:
+        """Wait before the next try: the longer, the more have brought nothing; or raise the error.
+
+        A stream that ended at once has brought nothing as well, however often there is another.
+        """
+        now = trio.current_time()
+        if not self._failures:
+            self._away_since = now
+        pause = min(RETRY_SECONDS * 2.0**self._failures, RETRY_SECONDS_MAX)
+        self._failures += 1
+        if now + pause > self._away_since + self._give_up_seconds:
+            self._failures = 0
+            raise error
+        await trio.sleep(pause)
 
     async def _connect(self) -> None:
         headers = {"Accept": "text/event-stream"}
@@ -125,13 +142,20 @@ class Events(AsyncIterator[Event]):
         self._response = response
         self._chunks = response.aiter_raw()
         self._text = b""
+        # If it knew a place, what it has missed since is told first, and may still be lost.
+        if self._resume_at is None:
+            self._resume_at = response.headers.get("Last-Event-ID")
 
     async def _disconnect(self) -> None:
         response, chunks = self._response, self._chunks
         self._response = self._chunks = None
         if response is None or chunks is None:
             return
-        with trio.CancelScope(shield=True), suppress(httpx.HTTPError, httpx.StreamError):
+        with (
+            trio.move_on_after(CLOSE_SECONDS) as scope,
+            suppress(httpx.HTTPError, httpx.StreamError),
+        ):
+            scope.shield = True
             await response.aclose()
             # httpx leaves its generators to the garbage collector, of which trio complains; once
             # the connection has been closed, going on ends them.
@@ -141,14 +165,19 @@ class Events(AsyncIterator[Event]):
     def _take(self, data: bytes) -> None:
         *whole, self._text = (self._text + data).split(b"\n\n")
         for block in whole:
-            fields: dict[bytes, bytes] = {}
-            for line in block.split(b"\n"):
-                name, _, value = line.partition(b": ")
-                fields[name] = value
-            if b"data" in fields:
-                event = _decoder.decode(fields[b"data"])
-                self._resume_at = fields[b"id"].decode()
-                self._received.append((self._resume_at, event))
+            parts = [line.partition(b": ") for line in block.split(b"\n")]
+            fields = {name: value for name, _, value in parts}
+            if (place := fields.get(b"id")) is not None:  # also of a block without an event
+                self._resume_at = place.decode()
+            if self._resume_at is not None and (encoded := fields.get(b"data")) is not None:
+                self._received.append((self._resume_at, _decoder.decode(encoded)))
+
+
+def _as_transport_error(error: Exception) -> httpx.TransportError:
+    """Why a stream has ended; its regular end is none that anybody wanted."""
+    if isinstance(error, httpx.TransportError):
+        return error
+    return httpx.RemoteProtocolError("the server has ended the stream of events")
 
 
 _decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Event)

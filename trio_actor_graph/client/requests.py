@@ -61,11 +61,10 @@ class Requests:
         """GET something that is of this type.
 
         Raises:
-            RequestFailed: the server refuses.
+            RequestFailed: the server refuses, or answers something else.
             httpx.TransportError: there is no server.
         """
-        response = await self.send("GET", path, parameters=parameters)
-        return msgspec.json.decode(response.content, type=answer)
+        return decoded(await self.send("GET", path, parameters=parameters), answer)
 
     async def post(self, path: str, body: object, answer: type[T], *, key: str | None = None) -> T:
         """POST something, for something of this type.
@@ -74,12 +73,11 @@ class Requests:
             key: an Idempotency-Key, with which the request may be repeated.
 
         Raises:
-            RequestFailed: the server refuses.
+            RequestFailed: the server refuses, or answers something else.
             httpx.TransportError: there is no server.
         """
         content = msgspec.json.encode(body, enc_hook=_encode)
-        response = await self.send("POST", path, content=content, key=key)
-        return msgspec.json.decode(response.content, type=answer)
+        return decoded(await self.send("POST", path, content=content, key=key), answer)
 
     async def send(
         self,
@@ -124,6 +122,20 @@ def given(parameters: Mapping[str, object] | None) -> dict[str, Any]:
 def new_key() -> str:
     """An Idempotency-Key that nobody else has."""
     return secrets.token_hex(16)
+
+
+def decoded(response: httpx.Response, answer: type[T]) -> T:
+    """What an answer holds.
+
+    Raises:
+        RequestFailed: it is none of this API, as what a proxy says with a status that is no error.
+    """
+    try:
+        return msgspec.json.decode(response.content, type=answer)
+    except msgspec.MsgspecError as error:
+        title = "The answer is none of this API"
+        problem = Problem("about:blank", title, response.status_code, str(error))
+        raise RequestFailed(problem) from error
 
 
 def problem_of(response: httpx.Response) -> Problem:

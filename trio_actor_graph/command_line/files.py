@@ -29,18 +29,23 @@ def write_files(graph: TaskGraph, picture: Path | None, trace: Path | None) -> N
     """Draw a graph, and write its trace, where that is asked for.
 
     Raises:
-        BadArguments: one of them cannot be written.
+        BadArguments: one of them cannot be written; the other is, if it can.
     """
+    from trio_actor_graph.errors import GraphError
+
     writers: list[tuple[Path | None, Callable[[Path], None]]] = [
         (picture, graph.draw),
         (trace, graph.trace),
     ]
+    refusals = []
     for path, write in writers:
         if path is not None:
             try:
                 write(path)
-            except OSError as error:
-                raise BadArguments(f"{path} cannot be written: {error}") from error
+            except (OSError, GraphError) as error:
+                refusals.append(f"{path} cannot be written: {error}")
+    if refusals:
+        raise BadArguments("; ".join(refusals))
 
 
 def _path(text: str, suffixes: tuple[str, ...]) -> Path:
@@ -49,7 +54,8 @@ def _path(text: str, suffixes: tuple[str, ...]) -> Path:
     It is seen before anything runs: after an hour's run it would be too late to say.
     """
     path = Path(text)
-    if not path.name.lower().endswith(suffixes):
+    name = path.name.lower()
+    if not name.endswith(suffixes) or name in suffixes:
         raise argparse.ArgumentTypeError(f"{text!r} is not a {' or '.join(suffixes)} file")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r}: there is no folder {str(path.parent)!r}")

@@ -104,6 +104,7 @@ async def _watch(
 ) -> Ended:
     from contextlib import nullcontext
 
+    from trio_actor_graph.errors import PayloadError
     from trio_actor_graph.observe.progress import show_progress
     from trio_actor_graph.opening import open_coordinator
     from trio_actor_graph.task import Task
@@ -123,7 +124,10 @@ async def _watch(
         seconds = time.monotonic() - began
         statistics = coordinator.statistics()
     if isinstance(value, Task):
-        value = value.result_nowait() if value.state == "succeeded" else None
+        try:
+            value = value.result_nowait() if value.state == "succeeded" else None
+        except PayloadError as raised:  # it can be loaded in the workers, perhaps, but not here
+            value, error = None, error or raised
     return Ended(graph, value, error, statistics, seconds)
 
 

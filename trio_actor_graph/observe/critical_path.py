@@ -84,26 +84,23 @@ def critical_path(graph: GraphRecord, now: float) -> CriticalPath:
     ran = [task for task in graph.tasks.values() if _has_run(task)]
     last = min(running, key=_begin, default=None) or max(ran, key=_end, default=None)
     steps: list[CriticalStep] = []
-    until = 0.0
+    end = until = 0.0
     if last is not None:
-        until = now if running else _end(last)
-    seconds = until
+        end = until = now if running else _end(last)
     # Each task is met twice at most, for its creating and for its end. The bound is for records of
     # tasks that were tried again, which may have been made to wait for what they had created.
     while last is not None and len(steps) < 2 * len(graph.tasks):
-        step, last, until, began = _step(last, until)
+        step, last, until = _step(last, until)
         steps.append(step)
-        if last is None:
-            seconds -= began
     steps.reverse()
-    return CriticalPath(seconds, tuple(steps))
+    return CriticalPath(end - until, tuple(steps))
 
 
-def _step(task: TaskRecord, until: float) -> tuple[CriticalStep, TaskRecord | None, float, float]:
-    """One step, ended by `until`, and the one before it with when that mattered no more.
+def _step(task: TaskRecord, until: float) -> tuple[CriticalStep, TaskRecord | None, float]:
+    """One step, which counts until then.
 
     Returns:
-        The step, the task before it, until when that counts, and from when this one does.
+        The step, the task before it, and from when the one and until when the other counts.
     """
     if task.returns is not None and _has_run(task.returns) and _end(task.returns) <= until:
         since = _end(task.returns)
@@ -111,7 +108,7 @@ def _step(task: TaskRecord, until: float) -> tuple[CriticalStep, TaskRecord | No
         step = CriticalStep(
             task.uid, task.spec.name, task.worker_name or "", "returned", waited, 0.0, 0
         )
-        return step, task.returns, since, since
+        return step, task.returns, since
     began = min(_begin(task), until)
     before, because, since = _cause(task, began)
     since = min(since, began)
@@ -124,7 +121,7 @@ def _step(task: TaskRecord, until: float) -> tuple[CriticalStep, TaskRecord | No
         until - began,
         task.attempts,
     )
-    return step, before, since, since
+    return step, before, since
 
 
 def _cause(task: TaskRecord, began: float) -> tuple[TaskRecord | None, Because, float]:

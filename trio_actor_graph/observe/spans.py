@@ -235,7 +235,8 @@ def _tell_failure(span: Span, task: TaskRecord, failure: Failure | WorkerEnd) ->
         name, text, trace_text = failure.type_name, failure.text, failure.traceback
     else:
         error = attempt_error(failure, task.attempts, task.uid, task.spec.name)
-        name, text, trace_text = type(error).__name__, str(error), ""
+        name = type(error).__name__
+        text, _, trace_text = str(error).partition("\n")  # a worker's, where it could not start
     event = {"exception.type": name, "exception.message": text}
     if trace_text:
         event["exception.stacktrace"] = trace_text

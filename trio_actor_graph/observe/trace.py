@@ -69,8 +69,8 @@ def write_trace(graph: GraphRecord, path: Path) -> None:
         GraphError: another suffix.
         OSError: it cannot be written.
     """
-    is_packed = path.name.endswith(".json.gz")
-    if not is_packed and path.suffix != ".json":
+    is_packed = path.name.lower().endswith(".json.gz")
+    if not is_packed and path.suffix.lower() != ".json":
         raise GraphError(f"a trace is a .json or a .json.gz file, not {path.name!r}")
     encoded = msgspec.json.encode(trace_of(graph))
     write_whole(path, gzip.compress(encoded, 6) if is_packed else encoded)

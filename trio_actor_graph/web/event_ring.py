@@ -138,7 +138,7 @@ class EventRing(Observer):
     def last_id(self) -> str:
         """The id of the newest event; who asks for it may follow from there."""
         self._wake()
-        return f"{self._epoch}-{self._last}"
+        return self.id_of(self._last)
 
     # ---- reading ----------------------------------------------------------------------------
 
@@ -188,9 +188,13 @@ class EventRing(Observer):
         while number >= self._last:
             await self._news.wait()
 
+    def id_of(self, number: int) -> str:
+        """The id of the event of this number: whoever follows from there misses none after it."""
+        return f"{self._epoch}-{number}"
+
     def encode_gap(self, gap: GapEvent, number: int) -> bytes:
         """The gap as it is sent; its id is that of the last event before what follows."""
-        return encode_event("gap", f"{self._epoch}-{number}", gap)
+        return encode_event("gap", self.id_of(number), gap)
 
     def encode(self, entries: list[Entry]) -> bytes:
         """These events as they are sent; they have been taken just now."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final
 
-from trio_actor_graph.calls import Call, check_options
+from trio_actor_graph.calls import Call, Options, check_options
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks
 from trio_actor_graph.graph.records import TaskRecord
@@ -134,20 +134,8 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
                 replace_mark(place, args, handle_of)
             for place in batch.kwargs_marks.get(index, ()):
                 replace_mark(place, task.kwargs, handle_of)
-            condition = None
-            if task.waits_on is not None:
-                condition = as_condition(task.waits_on, uid_of)
-            options = check_options(
-                condition,
-                task.name,
-                task.priority,
-                task.retries,
-                task.timeout_seconds,
-                task.worker_loop,
-            )
-            created[index] = coordinator.create_task(
-                graph, Call(task.function, tuple(args), task.kwargs), options
-            )
+            call = Call(task.function, tuple(args), task.kwargs)
+            created[index] = coordinator.create_task(graph, call, _options_of(task, uid_of))
     except Exception as error:
         # A rule that was not looked at. What was created has not been given to anybody yet.
         for record in created.values():
@@ -157,6 +145,17 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
             raise ProblemRaised("bad-batch", str(error), errors=(wrong,)) from error
         raise
     return tuple([PushedTask(created[i].uid, task.key) for i, task in enumerate(batch.new)])
+
+
+def _options_of(task: NewTask, uid_of: Callable[[TaskRef], int]) -> Options:
+    return check_options(
+        None if task.waits_on is None else as_condition(task.waits_on, uid_of),
+        task.name,
+        task.priority,
+        task.retries,
+        task.timeout_seconds,
+        task.worker_loop,
+    )
 
 
 def as_condition(condition: TasksCondition, uid_of: Callable[[Any], int]) -> AnyCondition:

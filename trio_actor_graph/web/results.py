@@ -89,10 +89,21 @@ def encode_result(uid: int, value: Any, bytes_max: int = RESULT_BYTES_MAX) -> by
         raise NotJson(f"{type(error).__name__}: {error}") from error
     if len(body) > bytes_max:
         raise NotJson(_too_large(len(body), bytes_max))
+    if type(value) not in _PLAIN:
+        _check_whole(body)
     # It writes null for what is no number, and nobody could tell it from None.
     if b"null" in body and _has_nonfinite(value):
         raise NotJson(f"{_path_of_nonfinite(value)} is a float that JSON has no number for")
     return body
+
+
+def _check_whole(body: bytes) -> None:
+    """See that it is JSON: bytes that a `msgspec.Raw` holds were written as they are."""
+    try:
+        _whole.decode(body)
+        body.decode()  # strings are passed over there
+    except (ValueError, RecursionError) as error:
+        raise NotJson(f"a msgspec.Raw in it is no JSON: {error}") from None
 
 
 def failure_problem(task: TaskRecord, error: TrioActorGraphError | None = None) -> ProblemRaised:
@@ -204,3 +215,4 @@ def _fields(value: Any) -> tuple[str, ...] | None:
 _PLAIN: Final = frozenset({str, int, bool, type(None), bytes})
 _LISTS: Final = (list, tuple, set, frozenset)
 _encoder: Final = msgspec.json.Encoder(enc_hook=_refuse)
+_whole: Final = msgspec.json.Decoder(msgspec.Raw)

@@ -2,6 +2,9 @@
 
 A stream ends when its reader goes, or the server stops. One that cannot keep up gets a `gap`
 instead of what was dropped meanwhile; it never holds up the run, nor other readers.
+
+Its head, its beginning and its heartbeats have the id of the place it is at, so that a reader for
+whom there was no event yet, or for a long time, comes back to that place as well.
 """
 
 from __future__ import annotations
@@ -69,9 +72,13 @@ class _Stream:
         self._number, gap = ring.begin_reading(self._after)
         self._send = send
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            place = ring.id_of(self._number).encode()
+            headers = (*_HEADERS, (b"last-event-id", place))
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             begin = f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-            if gap is not None:
+            if gap is None:
+                begin += b"id: %b\n\n" % place
+            else:
                 begin += ring.encode_gap(gap, self._number)
             await self._write(begin)
             await first_of(self._write_events, lambda: _gone(receive), self._server.stopping.wait)
@@ -84,13 +91,13 @@ class _Stream:
     async def _write_events(self) -> None:
         ring, seconds = self._server.ring, self._server.limits.heartbeat_seconds
         while True:
-            with trio.move_on_after(seconds) as scope:
+            with trio.move_on_at(self._written_at + seconds):
                 await ring.wait_after(self._number)
-            if scope.cancelled_caught:
-                await self._write(b": alive\n\n")
-                continue
             while await self._write_chunk():
                 pass
+            # Not only where nothing happens: what happens may be nothing that is wanted here.
+            if trio.current_time() >= self._written_at + seconds:
+                await self._write(f": alive\nid: {ring.id_of(self._number)}\n\n".encode())
             await trio.sleep(GATHER_SECONDS)
 
     async def _write_chunk(self) -> bool:
@@ -110,6 +117,7 @@ class _Stream:
 
     async def _write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._written_at = trio.current_time()
 
 
 async def _gone(receive: Any) -> None:

@@ -20,6 +20,7 @@ from trio_actor_graph.observe.drawing.folding import NODES_MAX, fold
 from trio_actor_graph.observe.drawing.html import html_text
 from trio_actor_graph.observe.drawing.layout import Direction
 from trio_actor_graph.observe.drawing.mermaid import mermaid_text
+from trio_actor_graph.observe.drawing.picture import NAME_CHARACTERS_MAX, clean
 from trio_actor_graph.observe.drawing.png import png_bytes
 from trio_actor_graph.observe.drawing.scene import Scene, scene_of
 from trio_actor_graph.observe.drawing.seeing import picture_of
@@ -127,7 +128,7 @@ def render_counts(graph: GraphRecord) -> str:
         for state, number in graph.counts.items()
         if number
     )
-    name = escape(graph.name)
+    name = escape(clean(graph.name, NAME_CHARACTERS_MAX))
     return f"<table><caption>{name}: {len(graph.tasks):,} tasks</caption>{rows}</table>"
 
 

@@ -93,6 +93,7 @@
   for (const name of ["pointerup", "pointercancel"]) {
     addEventListener(name, (event) => {
       pointers.delete(event.pointerId);
+      setTimeout(() => { travelled = 0; }); // after the click that ends a drag, which is none
       view.classList.remove("moving");
     });
   }

@@ -1,39 +1,46 @@
 // What the page asks the server, and how the server's refusals are told.
 
 export class ApiError extends Error {
-  constructor(status, text, problem = null) {
+  constructor(status, text) {
     super(text);
     this.status = status;
-    this.problem = problem;
   }
 }
 
+// Returns what the server answers, null for nothing; an answer may also be cut off while it comes.
 // Cookies go along by themselves to one's own origin.
 async function ask(path, options = {}) {
-  let response;
+  let response, answer;
   try {
     response = await fetch(path, { cache: "no-store", ...options });
+    answer = await response.text();
   } catch {
     throw new ApiError(0, "The server does not answer.");
   }
-  if (response.ok) return response;
-  const problem = await response.json().catch(() => null);
-  const text = problem?.detail || problem?.title || `The server answered ${response.status}.`;
-  throw new ApiError(response.status, text, problem);
+  const value = parsed(answer);
+  if (response.ok && value !== undefined) return value;
+  const text = value?.detail || value?.title || `The server answered ${response.status}.`;
+  throw new ApiError(response.status, text);
 }
 
-export async function read(path) {
-  return (await ask(path)).json();
+function parsed(text) {
+  try {
+    return text === "" ? null : JSON.parse(text);
+  } catch {
+    return undefined; // of a proxy, which may say anything
+  }
 }
 
-export async function post(path, body) {
-  const response = await ask(path, {
+export function read(path) {
+  return ask(path);
+}
+
+export function post(path, body) {
+  return ask(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
-  const text = await response.text();
-  return text === "" ? null : JSON.parse(text);
 }
 
 // Reads a list to its end, page by page: `take(page)` gets each as it comes.

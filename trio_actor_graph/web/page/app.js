@@ -13,6 +13,7 @@ import { login } from "./login.js";
 import { graphAddress, routeOf, taskAddress } from "./router.js";
 import { Session } from "./session.js";
 import { countsText, endedOf, totalOf } from "./states.js";
+import { RunStore } from "./store.js";
 import { Summary } from "./summary.js";
 import { TaskList } from "./task-list.js";
 import { startTheme } from "./theme.js";
@@ -27,8 +28,9 @@ const GRAPHS_FEW = 100;
 const WAIT_SHOWN_SECONDS = 0.001; // on the critical path; less is no waiting
 
 class App {
-  session = null;
+  session = null; // null while there is no graph
   graphs = [];
+  #emptyStore = new RunStore();
   #frames = new Frames();
   #clockOffset = null; // of the server's clock to ours, by the fastest event so far
   #isLoggingIn = false;
@@ -36,21 +38,21 @@ class App {
   #wasOver = false;
   #polled = 0;
   #pathVersion = -1;
+  #isPolling = false;
+  #wantsPoll = false;
 
   constructor() {
     const frames = this.#frames;
     this.wake = frames.work((deadline) => this.session?.drain(deadline) ?? false);
-    const view = (draw, intervalMs) =>
-      frames.view(() => this.session !== null && draw(), intervalMs);
     this.views = {
-      summary: view(() => this.#drawSummary(), 120),
-      list: view(() => this.list.draw(this.store, this.now()), 200),
-      graph: view(() => this.#drawGraph(), 150),
-      timeline: view(
-        () => this.timeline.draw(this.store, this.now(), this.isOver, this.session.isLoading),
+      summary: frames.view(() => this.#drawSummary(), 120),
+      list: frames.view(() => this.list.draw(this.store, this.now()), 200),
+      graph: frames.view(() => this.#drawGraph(), 150),
+      timeline: frames.view(
+        () => this.timeline.draw(this.store, this.now(), this.isOver, this.isLoading),
         100,
       ),
-      detail: view(() => this.#drawDetail(), 200),
+      detail: frames.view(() => this.#drawDetail(), 200),
     };
     const open = (uid) => this.openTask(uid);
     this.summary = new Summary((state) => this.list.toggleState(state));
@@ -60,7 +62,7 @@ class App {
       invalidate: () => this.views.list.invalidate(),
     });
     this.graph = new GraphView({
-      graphUid: () => this.session.graphUid,
+      graphUid: () => this.session?.graphUid ?? null,
       onOpenGroup: (group) => this.openGroup(group),
       invalidate: () => this.views.graph.invalidate(),
     });
@@ -80,7 +82,11 @@ class App {
   }
 
   get store() {
-    return this.session.store;
+    return this.session?.store ?? this.#emptyStore;
+  }
+
+  get isLoading() {
+    return this.session?.isLoading ?? true;
   }
 
   get current() {
@@ -89,7 +95,7 @@ class App {
 
   get isOver() {
     const { counts } = this.store;
-    return !this.session.isLoading && totalOf(counts) > 0 && endedOf(counts) === totalOf(counts);
+    return !this.isLoading && totalOf(counts) > 0 && endedOf(counts) === totalOf(counts);
   }
 
   // Unix seconds by the server's clock.
@@ -165,12 +171,12 @@ class App {
   }
 
   openTask(uid) {
-    location.hash = taskAddress(this.session.graphUid, uid);
+    if (this.session !== null) location.hash = taskAddress(this.session.graphUid, uid);
   }
 
   closeTask() {
     const { uid } = this.detail;
-    location.hash = graphAddress(this.session.graphUid);
+    if (this.session !== null) location.hash = graphAddress(this.session.graphUid);
     this.detail.close();
     if (uid !== null) this.list.focus();
   }
@@ -195,7 +201,6 @@ class App {
   }
 
   redraw() {
-    if (this.session === null) return;
     this.#keepGroup();
     for (const view of Object.values(this.views)) view.invalidate();
   }
@@ -203,7 +208,7 @@ class App {
   // The pages were read anew: the group that is open is another object, or is no more.
   #keepGroup() {
     const { group } = this.list;
-    if (group === null || this.session.isLoading) return;
+    if (group === null || this.isLoading) return;
     const now = this.store.groupLike(group);
     if (now !== group) this.openGroup(now);
   }
@@ -256,6 +261,7 @@ class App {
     this.#pathVersion = store.version;
     try {
       const { steps } = await read(`/v1/graphs/${graphUid}/critical-path`);
+      if (graphUid !== this.session?.graphUid) return;
       this.list.path = new Map(steps.map((step) => [step.uid, waitText(step)]));
       this.views.list.invalidate();
     } catch (error) {
@@ -267,7 +273,7 @@ class App {
 
   #tellProgress() {
     const { counts, failed } = this.store;
-    if (this.session.isLoading) return;
+    if (this.isLoading) return;
     if (this.isOver && !this.#wasOver) announce(`All tasks have ended: ${countsText(counts)}.`);
     else if (failed.size > this.#failedBefore) {
       const last = [...failed].at(-1);
@@ -292,6 +298,8 @@ class App {
     this.session.close();
     this.session = null;
     this.detail.close();
+    this.openGroup(null);
+    this.redraw();
     toast("That graph is not there any more.");
     location.hash = "";
     this.#poll();
@@ -301,6 +309,18 @@ class App {
 
   async #poll() {
     if (this.#isLoggingIn) return;
+    this.#wantsPoll = this.#isPolling;
+    if (this.#isPolling) return;
+    this.#isPolling = true;
+    try {
+      await this.#pollOnce();
+    } finally {
+      this.#isPolling = false;
+    }
+    if (this.#wantsPoll) this.#poll();
+  }
+
+  async #pollOnce() {
     try {
       const graphs = [];
       await readPages("/v1/graphs", (page) => graphs.push(...page.graphs));
@@ -310,11 +330,24 @@ class App {
       this.timeline.setSlots(workers);
       if (this.session === null) this.#follow();
       this.head.draw(this.graphs, this.session?.graphUid ?? null);
-      if (graphs.length === 0) this.head.drawNone();
+      if (graphs.length === 0 && this.session === null) this.head.drawNone();
+      await this.#checkGone();
     } catch (error) {
       if (!this.onRefused(error) && this.session === null) {
         this.head.say("lost", error.message);
       }
+    }
+  }
+
+  // A graph that is not listed may have been deleted, or be newer than the list.
+  async #checkGone() {
+    if (this.session === null || this.current !== null) return;
+    const { session } = this;
+    try {
+      await read(`/v1/graphs/${session.graphUid}`);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      if (session === this.session) this.#onGone();
     }
   }
 

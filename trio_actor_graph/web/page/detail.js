@@ -21,12 +21,14 @@ const LINKS_MAX = 40;
 const LOG_PAGE = 500;
 const LOG_LINES_MAX = 2_000; // the last ones
 const REREAD_MS = 400;
+const RETRY_MS = 2_000; // after the server did not answer
 
 export class Detail {
   uid = null;
   #graphUid = null;
+  #opening = 0; // grows when another task is opened: what was asked for the one before is too late
   #version = -1;
-  #readAt = -Infinity;
+  #notBefore = 0;
   #isReading = false;
   #sections = new Map();
   #logCursor = null;
@@ -50,10 +52,12 @@ export class Detail {
 
   open(graphUid, uid) {
     if (this.uid === uid && this.#graphUid === graphUid) return;
-    Object.assign(this, { uid });
+    this.uid = uid;
     this.#graphUid = graphUid;
-    this.#version = -1;
-    this.#readAt = -Infinity;
+    this.#opening += 1;
+    this.#readAnew();
+    this.#isReading = false;
+    this.#isReadingLogs = false;
     this.#logCursor = null;
     this.#lastLog = 0;
     this.#task = null;
@@ -70,6 +74,7 @@ export class Detail {
 
   close() {
     this.uid = null;
+    this.#opening += 1;
     this.panel.hidden = true;
     this.panel.replaceChildren();
     byId("board").classList.remove("has-detail");
@@ -79,10 +84,15 @@ export class Detail {
   draw() {
     if (this.uid === null || this.#isReading) return;
     const version = this.taskOf(this.uid)?.version ?? 0;
-    if (version === this.#version || performance.now() - this.#readAt < REREAD_MS) return;
+    if (version === this.#version || performance.now() < this.#notBefore) return;
     this.#version = version;
-    this.#readAt = performance.now();
+    this.#notBefore = performance.now() + REREAD_MS;
     this.#read();
+  }
+
+  #readAnew(afterMs = 0) {
+    this.#version = -1;
+    this.#notBefore = performance.now() + afterMs;
   }
 
   get isStale() {
@@ -111,45 +121,38 @@ export class Detail {
       role: "group",
       "aria-label": "What is known of the task",
     });
-    const step = (label, name, by) => {
-      const press = () => this.onStep(by);
-      const button = { type: "button", class: "quiet square", "data-step": name };
-      return el("button", { ...button, "aria-label": label, onclick: press }, icon(name));
-    };
-    const steps = el(
-      "span",
-      { class: "group" },
-      step("Previous in the list", "up", -1),
-      step("Next in the list", "down", 1),
-    );
-    const close = el(
-      "button",
-      {
-        type: "button",
-        class: "quiet square",
-        "aria-label": "Close",
-        onclick: () => this.onClose(),
-      },
-      icon("close"),
-    );
-    this.panel.replaceChildren(
-      el(
-        "div",
-        { class: "panel-head" },
-        this.title,
-        el("span", { class: "grow" }),
-        this.actions,
-        steps,
-        close,
-      ),
-      this.body,
-    );
+    this.panel.replaceChildren(this.#makeHead(), this.body);
     for (const name of SECTIONS) {
       const place = el("div");
       this.#sections.set(name, { place, drawn: "" });
       this.body.append(place);
       if (name === "traceback") this.body.append(this.#makeLogs());
     }
+  }
+
+  #makeHead() {
+    const button = (name, label, onclick, more = {}) =>
+      el(
+        "button",
+        { type: "button", class: "quiet square", "aria-label": label, onclick, ...more },
+        icon(name),
+      );
+    const step = (name, label, by) =>
+      button(name, label, () => this.onStep(by), { "data-step": name });
+    return el(
+      "div",
+      { class: "panel-head" },
+      this.title,
+      el("span", { class: "grow" }),
+      this.actions,
+      el(
+        "span",
+        { class: "group" },
+        step("up", "Previous in the list", -1),
+        step("down", "Next in the list", 1),
+      ),
+      button("close", "Close", () => this.onClose()),
+    );
   }
 
   #makeLogs() {
@@ -160,23 +163,30 @@ export class Detail {
   }
 
   async #read() {
-    const { uid } = this;
+    const opening = this.#opening;
+    const isOpen = () => opening === this.#opening;
     this.#isReading = true;
     try {
       const info = await read(this.#path);
-      if (this.uid === uid) this.#drawInfo(info);
-      if (this.uid === uid) await this.#readLogs(uid);
+      if (isOpen()) this.#drawInfo(info);
+      if (isOpen()) await this.#readLogs(isOpen);
     } catch (error) {
-      if (this.uid === uid && !this.onRefused(error))
-        this.#section("story", error.message, () => [el("p", { class: "story" }, error.message)]);
+      if (isOpen()) this.#onError(error);
     } finally {
-      this.#isReading = false;
+      if (isOpen()) this.#isReading = false;
     }
+  }
+
+  #onError(error) {
+    const isOver = error.status >= 400 && error.status < 500 && error.status !== 401;
+    if (!isOver) this.#readAnew(RETRY_MS);
+    if (!this.onRefused(error))
+      this.#section("story", error.message, () => [el("p", { class: "story" }, error.message)]);
   }
 
   // Page by page to the end. Lines that are told of meanwhile come after those still to be read, so
   // they are left out, and it is read on once more.
-  async #readLogs(uid) {
+  async #readLogs(isOpen) {
     this.#isReadingLogs = true;
     try {
       do {
@@ -184,13 +194,13 @@ export class Detail {
         const more =
           this.#logCursor === null ? "" : `&cursor=${encodeURIComponent(this.#logCursor)}`;
         const page = await read(`${this.#path}/logs?limit=${LOG_PAGE}${more}`);
-        if (this.uid !== uid) return;
+        if (!isOpen()) return;
         this.#logCursor = page.next_cursor;
         this.#appendLogs(page.lines);
         if (!page.is_end) this.#hasMoreLogs = true;
       } while (this.#hasMoreLogs);
     } finally {
-      this.#isReadingLogs = false;
+      if (isOpen()) this.#isReadingLogs = false;
     }
   }
 
@@ -338,8 +348,7 @@ export class Detail {
     try {
       await post(path, body);
       announce(said);
-      this.#version = -1; // read it anew, whatever the events say
-      this.#readAt = -Infinity;
+      this.#readAnew(); // whatever the events say
       this.draw();
     } catch (error) {
       if (!this.onRefused(error)) toast(error.message);

@@ -63,7 +63,11 @@ export class Frames {
         continue;
       }
       view.isStale = false;
-      view.draw();
+      try {
+        view.draw();
+      } catch (error) {
+        reportError(error); // of this one; the others are drawn all the same
+      }
       const took = performance.now() - began;
       view.restsUntil = began + Math.max(view.intervalMs, took * SHARE);
       // Who was drawn goes to the end, so that all have their turn when time is short.

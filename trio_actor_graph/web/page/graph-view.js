@@ -11,9 +11,9 @@ import { GROUP_HEIGHT, GroupNode, squaresHeight } from "./group-node.js";
 import { layeredLayout } from "./layout.js";
 import { taskAddress } from "./router.js";
 
-export const SINGLE_MAX = 150; // more single tasks are no picture any more
-export const LAYER_MAX = 24; // nor are so many above each other: they are folded at first
-export const GROUPS_MAX = 60;
+const SINGLE_MAX = 150; // more single tasks are no picture any more
+const LAYER_MAX = 24; // nor are so many above each other: they are folded at first
+const GROUPS_MAX = 60;
 const LAYOUT_MS = 400;
 const SIZES = {
   single: { nodeWidth: 158, layerGap: 46, nodeGap: 10 },

@@ -4,8 +4,9 @@
 import { emptyCounts } from "./states.js";
 
 export class Group {
-  constructor(key, kind, stage) {
+  constructor(key, number, kind, stage) {
     this.key = key;
+    this.number = number; // of its grouping
     this.kind = kind;
     this.stage = stage;
     this.label = null;
@@ -24,7 +25,7 @@ export class Group {
 
 export class Grouping {
   groups = new Map();
-  edges = new Map(); // "from\rto" -> { from, to, count }, what waits on what
+  edges = new Map(); // their numbers -> { from, to, count }, what waits on what
   creations = new Map(); // the same, who has created whom
 
   constructor(field) {
@@ -35,7 +36,7 @@ export class Grouping {
     const key = stage === null ? kind : `${kind}\n${stage}`;
     let group = this.groups.get(key);
     if (group === undefined) {
-      group = new Group(key, kind, stage ?? task.stage);
+      group = new Group(key, this.groups.size, kind, stage ?? task.stage);
       group.label = task.name;
       this.groups.set(key, group);
     }
@@ -70,7 +71,7 @@ export class Grouping {
 }
 
 function count(edges, from, to) {
-  const key = `${from.key}\r${to.key}`;
+  const key = `${from.number} ${to.number}`; // not by names, which may hold anything
   const edge = edges.get(key);
   if (edge === undefined) edges.set(key, { from, to, count: 1 });
   else edge.count += 1;

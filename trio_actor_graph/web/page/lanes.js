@@ -2,7 +2,7 @@
 // Pure. The slots themselves have no numbers; an attempt goes to the lane that was free for the
 // shortest time.
 
-export const LANES_MAX = 64; // of one worker; more cannot be told apart, and share lanes
+const LANES_MAX = 64; // of one worker; more cannot be told apart, and share lanes
 const SLACK_SECONDS = 0.0005; // attempts right after each other, seen by two clocks
 
 export class Lanes {

@@ -10,6 +10,7 @@
 const SWEEPS = 8;
 const FITS = 10;
 const SPAN_MAX = 40; // a longer edge goes straight: its dummies would fill the layers between
+const DUMMIES_MAX = 2_000; // in all, laid out in some 50 ms; where there are more, the long go straight
 const DUMMY_HEIGHT = 6;
 
 // nodes: [{ id, layer, height }], edges: [[id, id]]. Returns { width, height, places: Map id -> {
@@ -17,7 +18,9 @@ const DUMMY_HEIGHT = 6;
 export function layeredLayout(nodes, edges, { nodeWidth, layerGap, nodeGap }) {
   const layers = layersOf(nodes);
   const items = new Map(layers.flat().map((item) => [item.id, item]));
-  const chains = edges.map(([from, to]) => chainOf(items.get(from), items.get(to), layers));
+  const ends = edges.map(([from, to]) => [items.get(from), items.get(to)]);
+  const spanMax = longestBent(ends);
+  const chains = ends.map(([from, to]) => chainOf(from, to, layers, spanMax));
   order(layers);
   fit(layers, nodeGap);
   let top = Infinity;
@@ -60,10 +63,25 @@ function layersOf(nodes) {
   return layers;
 }
 
-function chainOf(from, to, layers) {
+// Up to which span there is room for the dummies of all edges.
+function longestBent(ends) {
+  const numbers = new Array(SPAN_MAX + 1).fill(0);
+  for (const [from, to] of ends) {
+    const span = to.layer - from.layer;
+    if (span > 1 && span <= SPAN_MAX) numbers[span] += 1;
+  }
+  let dummies = 0;
+  for (let span = 2; span <= SPAN_MAX; span += 1) {
+    dummies += numbers[span] * (span - 1);
+    if (dummies > DUMMIES_MAX) return span - 1;
+  }
+  return SPAN_MAX;
+}
+
+function chainOf(from, to, layers, spanMax) {
   const chain = [from];
   if (to.layer <= from.layer) return [from, to]; // back, or within a layer: not ordered by
-  if (to.layer - from.layer > SPAN_MAX) return [from, to];
+  if (to.layer - from.layer > spanMax) return [from, to];
   let last = from;
   for (let layer = from.layer + 1; layer < to.layer; layer += 1) {
     const dummy = {

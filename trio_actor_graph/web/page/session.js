@@ -53,8 +53,12 @@ export class Session {
   drain(deadline) {
     if (this.isLoading || this.#at >= this.#queue.length) return false;
     for (let n = 1; this.#at < this.#queue.length && !this.isLoading; n += 1) {
-      this.#at += 1; // first: an event that cannot be used is not tried for ever
-      this.#apply(this.#queue[this.#at - 1]);
+      this.#at += 1;
+      try {
+        this.#apply(this.#queue[this.#at - 1]);
+      } catch (error) {
+        reportError(error); // of this event; the others can be used all the same
+      }
       if (n % CHECK_EVERY === 0 && performance.now() > deadline - 4) break;
     }
     const isMore = this.#at < this.#queue.length;

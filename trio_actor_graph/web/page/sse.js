@@ -4,7 +4,8 @@ export class SseParser {
   #rest = "";
   #kind = "";
   #data = [];
-  lastId = null;
+  #id = null;
+  lastId = null; // of what is complete: what was cut off is to be sent again
 
   // Returns the events that are complete now, as { kind, data, id }; data is left as text.
   push(text) {
@@ -19,8 +20,9 @@ export class SseParser {
     if (line === "") {
       if (this.#data.length > 0) {
         const data = this.#data.length === 1 ? this.#data[0] : this.#data.join("\n");
-        events.push({ kind: this.#kind || "message", data, id: this.lastId });
+        events.push({ kind: this.#kind || "message", data, id: this.#id });
       }
+      this.lastId = this.#id;
       this.#kind = "";
       this.#data = [];
       return;
@@ -31,6 +33,6 @@ export class SseParser {
     const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
     if (field === "data") this.#data.push(value);
     else if (field === "event") this.#kind = value;
-    else if (field === "id") this.lastId = value;
+    else if (field === "id") this.#id = value;
   }
 }

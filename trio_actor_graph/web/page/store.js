@@ -9,14 +9,17 @@ import { Grouping } from "./grouping.js";
 import { STATES, TERMINAL, emptyCounts } from "./states.js";
 
 export const SLOWEST_MAX = 200; // kept at hand; more are found by sorting the list
-export const BARS_MAX = 200_000; // attempts for the timeline; the oldest go first
+const BARS_MAX = 200_000; // attempts for the timeline; the oldest go first
 // More than this are no help to anybody, and a long chain has a stage for each task.
-export const STAGE_GROUPS_MAX = 200;
-export const KINDS_MAX = 500;
-export const OTHER_KIND = "(others)";
+const STAGE_GROUPS_MAX = 200;
+const KINDS_MAX = 500;
+const OTHER_KIND = "(others)";
 const RATE_SECONDS = 5;
 const CLOCK_SECONDS = 0.05; // between a move and its being told
 const BUCKETS_MAX = 3_600;
+
+// Versions are counted over all stores: what was seen of one is not met again in the next.
+let lastVersion = 0;
 
 export class RunStore {
   tasks = new Map();
@@ -27,8 +30,7 @@ export class RunStore {
   slow = []; // the slowest that have ended, slowest first
   bars = []; // one for each attempt that has ended, for the timeline
   barsDropped = 0;
-  edgeCount = 0;
-  version = 0; // grows with each change
+  version = 0; // another one with each change
   structureVersion = 0; // grows when tasks or edges come
   lastAt = 0;
   firstAt = Infinity;
@@ -68,8 +70,7 @@ export class RunStore {
     if (event.state !== "running") this.#endAttempt(task, event, before);
     if (event.error) task.error = event.error;
     this.#move(task, event.state);
-    task.version += 1;
-    this.version += 1;
+    this.#stamp(task);
   }
 
   #applySummary(data) {
@@ -92,8 +93,12 @@ export class RunStore {
         data.seconds === null ? data.began_at : Math.max(data.began_at, end - data.seconds);
       this.#addBar(task, from, end, data.state);
     }
-    task.version += 1;
-    this.version += 1;
+    this.#stamp(task);
+  }
+
+  #stamp(task) {
+    lastVersion += 1;
+    task.version = this.version = lastVersion;
   }
 
   // How many tasks ended in each of the last `length` seconds before `now`, oldest first.
@@ -114,7 +119,7 @@ export class RunStore {
   // The tasks that took longest, those that still run among them, slowest first.
   slowest(now, length = SLOWEST_MAX) {
     const running = [...this.running].filter((task) => task.beganAt !== null);
-    const all = [...running, ...this.slow.filter((task) => task.seconds !== null)];
+    const all = [...running, ...this.slow];
     const took = (task) => secondsOf(task, now) ?? 0;
     return all.sort((a, b) => took(b) - took(a)).slice(0, length);
   }
@@ -187,7 +192,6 @@ export class RunStore {
   #link(predecessor, task) {
     this.byKind.connect(predecessor, task);
     this.byStage?.connect(predecessor, task);
-    this.edgeCount += 1;
   }
 
   // "page 17" and "page 18" are of one kind. Numbers are what differs between names of one type.
@@ -227,7 +231,7 @@ export class RunStore {
     if (!wasBegun && !TERMINAL.has(event.state)) task.beganAt = null;
     if (!TERMINAL.has(event.state)) return;
     if (!TERMINAL.has(before)) this.#time(task, event.at, event.seconds ?? null);
-    else if (event.seconds) task.seconds = event.seconds;
+    else if (event.seconds) this.#time(task, task.endedAt, event.seconds);
   }
 
   #time(task, endedAt, seconds) {
@@ -236,12 +240,20 @@ export class RunStore {
       this.#endings.set(second, (this.#endings.get(second) ?? 0) + 1);
       if (this.#endings.size > BUCKETS_MAX) this.#endings.delete(this.#endings.keys().next().value);
     }
-    if (task.seconds !== null) this.#count(task, -task.seconds, -1);
+    this.#forgetSeconds(task);
     task.endedAt = endedAt;
     task.seconds = seconds;
     if (seconds === null) return;
     this.#count(task, seconds, 1);
     this.#noteSlow(task);
+  }
+
+  #forgetSeconds(task) {
+    if (task.seconds === null) return;
+    this.#count(task, -task.seconds, -1);
+    const known = this.slow.indexOf(task);
+    if (known >= 0) this.slow.splice(known, 1);
+    task.seconds = null;
   }
 
   #count(task, seconds, number) {
@@ -252,26 +264,25 @@ export class RunStore {
   // It is tried again, or an old event tells of the time before its end.
   #forgetEnd(task) {
     if (task.endedAt === null) return;
-    if (task.seconds !== null) this.#count(task, -task.seconds, -1);
+    this.#forgetSeconds(task);
     const second = Math.floor(task.endedAt);
     const left = (this.#endings.get(second) ?? 1) - 1;
     if (left > 0) this.#endings.set(second, left);
     else this.#endings.delete(second);
-    Object.assign(task, { endedAt: null, seconds: null, error: null });
+    Object.assign(task, { endedAt: null, error: null });
   }
 
   #noteSlow(task) {
     const { slow } = this;
-    const isFull = slow.length >= SLOWEST_MAX;
-    if (isFull && task.seconds <= (slow.at(-1).seconds ?? 0)) return;
-    const known = slow.indexOf(task);
-    if (known >= 0) slow.splice(known, 1);
-    else if (isFull) slow.pop();
+    if (slow.length >= SLOWEST_MAX) {
+      if (task.seconds <= slow.at(-1).seconds) return;
+      slow.pop();
+    }
     let low = 0;
     let high = slow.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((slow[middle].seconds ?? 0) >= task.seconds) low = middle + 1;
+      if (slow[middle].seconds >= task.seconds) low = middle + 1;
       else high = middle;
     }
     slow.splice(low, 0, task);

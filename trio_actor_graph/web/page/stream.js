@@ -7,9 +7,10 @@
 
 import { SseParser } from "./sse.js";
 
-export const RETRY_SECONDS = 0.5;
-export const RETRY_SECONDS_MAX = 8;
-export const SILENCE_SECONDS = 45; // the server is heard every 15 s: three of them missed
+const RETRY_SECONDS = 0.5;
+const RETRY_SECONDS_MAX = 8;
+const SILENCE_SECONDS = 45; // the server is heard every 15 s: three of them missed
+const PASSING = new Set([408, 429]); // refusals that may be none the next time
 
 export class EventStream {
   #url;
@@ -54,7 +55,7 @@ export class EventStream {
       if (!this.#isWanted) return;
       if (outcome.status !== null) {
         this.#tell("refused", { status: outcome.status });
-        if (outcome.status < 500) return;
+        if (outcome.status < 500 && !PASSING.has(outcome.status)) return;
       }
       failures = outcome.wasLive ? 1 : failures + 1;
       const limit = Math.min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2 ** (failures - 1));

@@ -47,7 +47,8 @@ export class TaskList {
   #grid = byId("grid");
   #heads = new Map();
 
-  // `onOpen(uid)`: a task was chosen. `onChange()`: what is shown has changed.
+  // `onOpen(uid)`: a task was chosen. `onChange(change)`: what is shown has changed; with a group of
+  // null also that no group is wanted any more.
   constructor({ onOpen, onChange, invalidate }) {
     this.onOpen = onOpen;
     this.onChange = onChange;
@@ -199,6 +200,7 @@ export class TaskList {
     while (this.#pool.length < last - first)
       this.#pool.push(new Row(this.#pool.length, (index) => this.#open(index)));
     while (this.#pool.length > Math.max(0, last - first)) this.#pool.pop().element.remove();
+    let active = null; // its element, if it is among them
     this.#pool.forEach((row, i) => {
       const index =
         first + ((i - (first % this.#pool.length) + this.#pool.length) % this.#pool.length);
@@ -206,9 +208,9 @@ export class TaskList {
       const remark = (this.view === "path" && this.path.get(task.uid)) || null;
       const isActive = index === this.#active && this.#activeUid !== null;
       row.draw(task, remark, index, isActive, this.now);
-      if (index === this.#active) setAttribute(this.#grid, "aria-activedescendant", row.element.id);
+      if (index === this.#active) active = row.element.id;
     });
-    if (this.#rows.length === 0) setAttribute(this.#grid, "aria-activedescendant", null);
+    setAttribute(this.#grid, "aria-activedescendant", active);
   }
 
   #open(index) {

@@ -7,7 +7,7 @@ import { count, seconds } from "./format.js";
 import { context, palette } from "./palette.js";
 import { STATES, countsText } from "./states.js";
 
-export const SQUARES_MAX = 40_000;
+const SQUARES_MAX = 40_000;
 const SIZES = { min: 4, max: 22 };
 
 export class Waffle {

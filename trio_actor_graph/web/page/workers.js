@@ -9,7 +9,7 @@ const NAMED_MAX = 2; // tasks of one worker that are named; the rest is a number
 
 export class Workers {
   #rows = new Map();
-  #cpu = new Map(); // worker id -> { at, seconds } of the last reading
+  #cpu = new Map(); // worker id -> { at, used } of the last reading
   #note = byId("workers-note");
 
   draw(workers) {
