@@ -114,6 +114,8 @@ def test_spans_say_when_and_how_it_ended(run_program: Callable[..., Any]) -> Non
     first, second = by_name["attempt of flaky"]
     assert (first["status"], second["status"]) == ("ERROR", "UNSET")
     assert first["events"] == ["exception", "began"]
+    assert [s["events"] for s in by_name["attempt of die"]] == [["exception"]] * 3
+    assert [s["events"] for s in by_name["task die"]] == [["exception"]]
     assert first["end"] <= second["start"]
     assert by_name["task flaky"][0]["status"] == "UNSET"
     assert [s["status"] for s in by_name["attempt of die"]] == ["ERROR"] * 3
