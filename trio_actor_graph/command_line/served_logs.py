@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from trio_actor_graph.command_line.logs import matching
 from trio_actor_graph.command_line.target import BadArguments
 from trio_actor_graph.command_line.watch import make_console
@@ -154,20 +156,5 @@ def _parent(task: TaskSummary) -> int | None:
 def _line(entry: LogEntry) -> LogLine:
     from trio_actor_graph.logs import LogLine
 
-    return LogLine(
-        number=entry.number,
-        created=entry.created_at,
-        level=entry.level,
-        level_name=entry.level_name,
-        logger=entry.logger,
-        text=entry.text,
-        exception=entry.exception,
-        graph_uid=entry.graph_uid,
-        task_uid=entry.task_uid,
-        task_name=entry.task_name,
-        attempt=entry.attempt,
-        worker=entry.worker,
-        pathname=entry.pathname,
-        line_number=entry.line_number,
-        extra=entry.extra,
-    )
+    values = msgspec.structs.asdict(entry)
+    return LogLine(created=values.pop("created_at"), **values)
