@@ -152,6 +152,16 @@ async def test_events_are_typed_and_end_when_they_are_left() -> None:
                 pass
 
 
+async def test_events_that_were_left_are_over() -> None:
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+        async with client.events() as events:
+            await client.create_graph("g")
+            assert isinstance(await anext(events), GraphEvent)
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+        assert [event async for event in events] == []
+
+
 async def test_events_go_on_when_the_server_has_come_back(tmp_path: Path) -> None:
     token_path = tmp_path / "token"
     async with serving(token_path=token_path) as s:

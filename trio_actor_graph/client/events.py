@@ -61,6 +61,7 @@ class Events(AsyncIterator[Event]):
         self._text = b""
         self._received: deque[tuple[str, Event]] = deque()
         self._resume_at = after
+        self._is_closed = False
         self._failures = 0  # since something was received
         self._away_since = 0.0
         self.last_id = after
@@ -78,12 +79,14 @@ class Events(AsyncIterator[Event]):
         await self.aclose()
 
     async def __anext__(self) -> Event:
-        """The next event.
+        """The next event; after `aclose` there is none.
 
         Raises:
             RequestFailed: the server refuses; for the events of a graph also when that is gone.
             httpx.TransportError: the server has been away for too long.
         """
+        if self._is_closed:
+            raise StopAsyncIteration
         while not self._received:
             if self._chunks is None:
                 await self._connect_again()
@@ -101,6 +104,7 @@ class Events(AsyncIterator[Event]):
 
     async def aclose(self) -> None:
         """End the stream; does nothing if it has ended."""
+        self._is_closed = True
         await self._disconnect()
 
     async def _connect_again(self) -> None:
