@@ -120,6 +120,11 @@ class TaskGraph(TaskCreator):
         return self._stall_story
 
     @property
+    def on_failure(self) -> OnFailure:
+        """What it was opened with."""
+        return self._on_failure
+
+    @property
     def ended_at(self) -> float | None:
         """When its last task ended, in Unix seconds; None while some have not, or before any."""
         return None if self.record.unfinished else self._ended_at
@@ -328,6 +333,11 @@ class TaskGraph(TaskCreator):
             await self._abandon()
         if self._on_failure != "continue":
             self._raise_failures(None)
+
+    @property
+    def cancelled_because(self) -> TaskRecord | None:
+        """The task whose failure has cancelled it, by `on_failure="cancel"`."""
+        return self._fatal
 
     async def wait_ended(self, task: TaskRecord) -> None:
         if task.is_ended:

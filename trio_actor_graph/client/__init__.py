@@ -12,7 +12,7 @@ It uses the words of the API, and its structs (`trio_actor_graph.web.types`):
 from trio_actor_graph.client.api import Client, RemoteGraph, RemoteTask, open_client
 from trio_actor_graph.client.events import Events
 from trio_actor_graph.client.requests import RequestFailed
-from trio_actor_graph.web.types import NewTask, TasksCondition
+from trio_actor_graph.web.types import NewTask, RetryOptions, TasksCondition
 
 __all__ = [
     "Client",
@@ -21,6 +21,7 @@ __all__ = [
     "RemoteGraph",
     "RemoteTask",
     "RequestFailed",
+    "RetryOptions",
     "TasksCondition",
     "open_client",
 ]

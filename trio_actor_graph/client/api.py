@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 import msgspec
@@ -125,16 +125,29 @@ class Client:
                 return tuple(found)
 
     async def create_graph(
-        self, name: str | None = None, tasks: Sequence[NewTask] = (), *, key: str | None = None
+        self,
+        name: str | None = None,
+        tasks: Sequence[NewTask] = (),
+        *,
+        on_failure: Literal["continue", "cancel"] = "continue",
+        keep_results: Literal["all", "needed"] = "all",
+        stored_bytes_max: int | None = None,
+        key: str | None = None,
     ) -> RemoteGraph:
         """Create a graph with its first tasks, which are then its `pushed`.
 
         Args:
             name: for people.
             tasks: all of them are created, or the graph is not.
+            on_failure: "cancel" ends the graph at the first failure that no `completed` condition
+                waits for; it can be read until it is deleted.
+            keep_results: "needed" keeps a result only while a task or a `result()` waits for it,
+                and those of tasks with `keep_result`.
+            stored_bytes_max: how many bytes of encoded results it keeps; by default half of the
+                server's memory.
             key: an Idempotency-Key; by default a new one, so that a lost answer does no harm.
         """
-        new = NewGraph(name, tuple(tasks))
+        new = NewGraph(name, tuple(tasks), on_failure, keep_results, stored_bytes_max)
         made = await self._requests.post("/v1/graphs", new, CreatedGraph, key=key or new_key())
         graph = self.graph(made.graph.uid)
         graph.pushed = tuple(RemoteTask(graph, task.uid) for task in made.tasks)

@@ -12,10 +12,13 @@ from contextlib import suppress
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from trio_actor_graph.calls import Call, check_options
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks
 from trio_actor_graph.graph.records import TaskRecord
+from trio_actor_graph.retries import RetryPolicy
 from trio_actor_graph.task import Task
 from trio_actor_graph.web.arguments import (
     RESULT,
@@ -32,6 +35,7 @@ from trio_actor_graph.web.types import (
     NewTask,
     ProblemPlace,
     PushedTask,
+    RetryOptions,
     TaskRef,
     TasksCondition,
 )
@@ -73,6 +77,7 @@ class Batch:
     Attributes:
         order: their indices in an order in which each comes after those it waits on.
         args_marks, kwargs_marks: by index, what in arguments stands for something else.
+        policies: how tasks are retried, by what they say.
     """
 
     def __init__(self, checker: _Checker, order: list[int]):
@@ -81,6 +86,12 @@ class Batch:
         self.order = order
         self.args_marks = checker.args_marks
         self.kwargs_marks = checker.kwargs_marks
+        self.policies = checker.policies
+
+    def retries(self, task: NewTask) -> int | RetryPolicy | None:
+        """What one of its tasks says about retries, as the graph knows it."""
+        said = task.retries
+        return self.policies[said] if isinstance(said, RetryOptions) else said
 
 
 def check_batch(
@@ -141,7 +152,7 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
                 condition,
                 task.name,
                 task.priority,
-                task.retries,
+                batch.retries(task),
                 task.timeout_seconds,
                 task.worker_loop,
             )
@@ -157,6 +168,16 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
             raise ProblemRaised("bad-batch", str(error), errors=(wrong,)) from error
         raise
     return tuple([PushedTask(created[i].uid, task.key) for i, task in enumerate(batch.new)])
+
+
+def kept(
+    graph: TaskGraph, new: Sequence[NewTask], pushed: Sequence[PushedTask]
+) -> list[TaskRecord]:
+    """Those of the pushed tasks whose results are to be kept for clients."""
+    if not graph.counts_needs:
+        return []
+    tasks = graph.record.tasks
+    return [tasks[made.uid] for task, made in zip(new, pushed, strict=True) if task.keep_result]
 
 
 def as_condition(condition: TasksCondition, uid_of: Callable[[Any], int]) -> AnyCondition:
@@ -231,6 +252,7 @@ class _Checker:
         self.keys: Known = {}
         self.args_marks: dict[int, list[Place]] = {}
         self.kwargs_marks: dict[int, list[Place]] = {}
+        self.policies: dict[RetryOptions, RetryPolicy] = {}
         self.edges: list[set[int]] = [set() for _ in new]
         self.errors: list[ProblemPlace] = []
 
@@ -249,6 +271,11 @@ class _Checker:
             check_options(None, task.name, 0, None, task.timeout_seconds, None)
         except GraphError as error:
             self._note(path, str(error))
+        if isinstance(task.retries, RetryOptions) and task.retries not in self.policies:
+            try:
+                self.policies[task.retries] = RetryPolicy(**msgspec.structs.asdict(task.retries))
+            except GraphError as error:
+                self._note(f"{path}.retries", str(error))
         if self._may_refer:
             args, kwargs = enumerate(task.args), task.kwargs.items()
             self._check_arguments(index, f"{path}.args", args, self.args_marks)

@@ -18,6 +18,7 @@ from trio_actor_graph.web.pushing import (
     as_condition,
     check_condition,
     condition_refs,
+    kept,
     push,
 )
 from trio_actor_graph.web.queries import ResultQuery, TasksQuery, said
@@ -78,6 +79,7 @@ async def push_tasks(asked: Asked) -> Answer:
     server = asked.serving
     graph = server.graphs.get_open(asked.path["graph"])
     pushed = push(server.coordinator, graph, new.tasks, may_refer=asked.may_refer)
+    server.graphs.keep(graph, kept(graph, new.tasks, pushed))
     return json_answer(PushedTasks(pushed), 201)
 
 

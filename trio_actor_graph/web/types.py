@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from trio_actor_graph.checks import TIMEOUT_SECONDS_MAX
 from trio_actor_graph.graph.states import GraphState, TaskState
 
 BATCH_TASKS_MAX: Final = 10_000
@@ -61,6 +62,28 @@ class TasksCondition(Strict, frozen=True):
     any_of: Annotated[tuple[TasksCondition, ...], msgspec.Meta(min_length=1)] | None = None
 
 
+class RetryOptions(Strict, frozen=True):
+    """How often a failed attempt is tried again, and how long after: a `RetryPolicy` as JSON.
+
+    The n-th retry comes `delay_seconds * factor ** (n - 1)` after the failure, at most
+    `delay_seconds_max`, less a random part of up to `jitter` of it.
+
+    Attributes:
+        retries: how many failed attempts are answered by another one.
+        delay_seconds: how long after the first failure.
+        factor: how much longer after each further one.
+        delay_seconds_max: and how long at most.
+        jitter: the part of the delay, 0 to 1, that is taken off at random, so that tasks that
+            failed together do not come back together.
+    """
+
+    retries: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+    delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_SECONDS_MAX)] = 0.0
+    factor: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 2.0
+    delay_seconds_max: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_SECONDS_MAX)] = 60.0
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+
+
 class NewTask(Strict, frozen=True):
     """One task to push.
 
@@ -72,9 +95,14 @@ class NewTask(Strict, frozen=True):
             as it stands, for data that happens to look like that.
         waits_on: a condition beside those results.
         name: for people; by default the function's.
-        retries: how often a failed attempt is tried again.
+        priority: of the tasks that are ready, those with larger numbers run first; among equals
+            those that were ready first. It takes no slot from a task that runs.
+        retries: how often a failed attempt is tried again; or also how long after. By default what
+            the function asks for, and that is not at all if it does not say.
         timeout_seconds: how long one attempt may run.
         worker_loop: where it runs; by default where its function is assigned.
+        keep_result: in a graph with `keep_results` "needed": its result is kept until the graph is
+            closed, for clients to read.
     """
 
     function: Name
@@ -84,16 +112,33 @@ class NewTask(Strict, frozen=True):
     waits_on: TasksCondition | None = None
     name: Name | None = None
     priority: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] = 0
-    retries: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | RetryOptions | None = None
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
     worker_loop: Name | None = None
+    keep_result: bool = False
 
 
 class NewGraph(Strict, frozen=True):
-    """A graph to create, with its first tasks: all of it happens, or nothing."""
+    """A graph to create, with its first tasks: all of it happens, or nothing.
+
+    Attributes:
+        name: for people; by default "graph-N".
+        tasks: all of them are created, or the graph is not.
+        on_failure: what a failure does that no `completed` condition waits for. "continue": it
+            stays on its task. "cancel": the first one cancels the graph, which can be read until it
+            is deleted, and takes no more tasks.
+        keep_results: "all" until the graph is deleted; or "needed", which releases a result when no
+            task that has not ended waits for it, no client is waiting for it, and its task was not
+            pushed with `keep_result`. Tasks of such a graph cannot be retried by hand.
+        stored_bytes_max: how many bytes of encoded results the graph keeps; a task whose result has
+            no room fails. By default half of the machine's memory.
+    """
 
     name: Name | None = None
     tasks: Annotated[tuple[NewTask, ...], msgspec.Meta(max_length=BATCH_TASKS_MAX)] = ()
+    on_failure: Literal["continue", "cancel"] = "continue"
+    keep_results: Literal["all", "needed"] = "all"
+    stored_bytes_max: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
 
 
 class NewTasks(Strict, frozen=True):
@@ -122,6 +167,12 @@ class Graph(msgspec.Struct, frozen=True):
 
     Attributes:
         counts: tasks by state.
+        stored_bytes: how many bytes of encoded results it keeps now.
+        on_failure: what a failure does that nobody has seen; "raise" only in graphs of the app, to
+            which it is told when the app leaves the graph.
+        keep_results: which results are kept.
+        stored_bytes_max: how many bytes of them there may be.
+        cancelled_because: the task whose failure has cancelled it, by `on_failure` "cancel".
         is_remote: it was created over HTTP, and can be deleted over HTTP.
         created_at, ended_at: when it was opened; when its last task ended, None while some run.
         story: what waits on what, if it is stalled.
@@ -138,6 +189,10 @@ class Graph(msgspec.Struct, frozen=True):
     ended_at: float | None
     story: str | None = None
     log_lines_dropped: int = 0
+    on_failure: Literal["raise", "continue", "cancel"] = "continue"
+    keep_results: Literal["all", "needed"] = "all"
+    stored_bytes_max: int | None = None
+    cancelled_because: int | None = None
 
 
 class PushedTask(msgspec.Struct, frozen=True):
