@@ -69,7 +69,7 @@ class TaskGraph(TaskCreator):
         keep_results: KeepResults,
     ):
         self._coordinator = coordinator
-        self._on_failure = on_failure
+        self._on_failure: OnFailure = on_failure
         self._is_closed = False
         self._stall_story: str | None = None
         self._fatal: TaskRecord | None = None  # whose failure has cancelled the graph

@@ -515,7 +515,8 @@ def test_without_igraph_two_formats_are_left(story, monkeypatch):
         assert render(s.graph, suffix)
     for suffix in (".svg", ".png", ".html"):
         with pytest.raises(
-            GraphError, match=r"needs igraph: pip install 'trio-actor-graph\[draw\]'"
+            GraphError,
+            match=r"needs igraph and pillow, the extra 'draw': pip install igraph pillow",
         ):
             render(s.graph, suffix)
     assert render_counts(s.graph) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import trio
 from http_cases import Serving, is_problem, serving, until
 
 from trio_actor_graph import ResultReleased, TaskFailed, WorkerLoop
-from trio_actor_graph.client import NewTask, RetryOptions, TasksCondition, open_client
+from trio_actor_graph.client import NewTask, RetryOptions, open_client
 
 
 async def create(s: Serving, *tasks: dict[str, Any], **options: Any) -> tuple[int, list[int]]:
@@ -129,13 +130,12 @@ async def test_a_client_that_waits_gets_a_result_that_is_kept_for_nobody_else() 
 
 
 async def test_a_result_is_kept_for_clients_in_a_graph_of_the_app() -> None:
-    async with serving() as s:
-        async with s.coordinator.open_graph("mine", keep_results="needed") as graph:
-            body = {"tasks": [{"function": "add", "args": [1], "keep_result": True}]}
-            answer = await s.http.post(f"/v1/graphs/{graph.uid}/tasks", json=body)
-            (pushed,) = answer.json()["tasks"]
-            await graph.wait_finished()
-            assert await s.result(graph.uid, pushed["uid"]) == 2
+    async with serving() as s, s.coordinator.open_graph("mine", keep_results="needed") as graph:
+        body = {"tasks": [{"function": "add", "args": [1], "keep_result": True}]}
+        answer = await s.http.post(f"/v1/graphs/{graph.uid}/tasks", json=body)
+        (pushed,) = answer.json()["tasks"]
+        await graph.wait_finished()
+        assert await s.result(graph.uid, pushed["uid"]) == 2
 
 
 async def test_a_result_without_room_is_a_failure() -> None:
@@ -143,9 +143,7 @@ async def test_a_result_without_room_is_a_failure() -> None:
         graph, (task,) = await create(
             s, {"function": "large", "args": [10_000]}, stored_bytes_max=1_000
         )
-        answer = await s.http.get(
-            f"/v1/graphs/{graph}/tasks/{task}/result", params={"wait": 20}
-        )
+        answer = await s.http.get(f"/v1/graphs/{graph}/tasks/{task}/result", params={"wait": 20})
         assert is_problem(answer, 409, "task-failed")["error_type"] == "ResultStoreFull"
         assert (await s.get(f"/v1/graphs/{graph}"))["stored_bytes_max"] == 1_000
 
@@ -162,7 +160,7 @@ async def test_retries_take_a_policy() -> None:
         assert info["retries"] == 2
         attempts = info["attempts"]
         assert [each["number"] for each in attempts] == [1, 2, 3]
-        for before, after in zip(attempts, attempts[1:], strict=False):
+        for before, after in itertools.pairwise(attempts):
             assert after["began_at"] - before["ended_at"] > 0.19
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import dropwhile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -145,9 +145,8 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
                 replace_mark(place, args, handle_of)
             for place in batch.kwargs_marks.get(index, ()):
                 replace_mark(place, task.kwargs, handle_of)
-            condition = None
-            if task.waits_on is not None:
-                condition = as_condition(task.waits_on, uid_of)
+            waits_on = _waits_on(task)
+            condition = None if waits_on is None else as_condition(waits_on, uid_of)
             options = check_options(
                 condition,
                 task.name,
@@ -223,9 +222,15 @@ def condition_refs(condition: TasksCondition, path: str) -> Iterator[tuple[str, 
     while pending:
         at, path = pending.pop()
         for name, refs in (("succeeded", at.succeeded), ("completed", at.completed)):
-            yield from ((f"{path}.{name}[{i}]", ref) for i, ref in enumerate(refs or ()))
+            named = cast("tuple[TaskRef, ...]", refs or ())  # as it was decoded
+            yield from ((f"{path}.{name}[{i}]", ref) for i, ref in enumerate(named))
         for name, parts in (("all_of", at.all_of), ("any_of", at.any_of)):
             pending += [(each, f"{path}.{name}[{i}]") for i, each in enumerate(parts or ())]
+
+
+def _waits_on(task: NewTask) -> TasksCondition | None:
+    """The condition of a task that was decoded; only clients know anything shorter."""
+    return cast("TasksCondition | None", task.waits_on)
 
 
 class _EnoughErrors(Exception):
@@ -280,13 +285,13 @@ class _Checker:
             args, kwargs = enumerate(task.args), task.kwargs.items()
             self._check_arguments(index, f"{path}.args", args, self.args_marks)
             self._check_arguments(index, f"{path}.kwargs", kwargs, self.kwargs_marks)
-        if task.waits_on is not None:
+        if (waits_on := _waits_on(task)) is not None:
             is_good = True
-            for wrong in check_condition(task.waits_on, f"{path}.waits_on"):
+            for wrong in check_condition(waits_on, f"{path}.waits_on"):
                 is_good = False
                 self._note(wrong.path, wrong.detail)
             if is_good:
-                for at, ref in condition_refs(task.waits_on, f"{path}.waits_on"):
+                for at, ref in condition_refs(waits_on, f"{path}.waits_on"):
                     if (detail := self._check_ref(index, ref)) is not None:
                         self._note(at, detail)
 

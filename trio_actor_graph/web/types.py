@@ -6,7 +6,7 @@ client uses them too. Times are Unix seconds, durations are seconds, uids are in
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -42,6 +42,24 @@ TaskRef: TypeAlias = Uid | Key
 """A task: its uid, or the key that the same request gives to one of its new tasks."""
 
 
+class StandsForTask:
+    """What stands for a task of a server in a client. It is sent as the task's uid."""
+
+    __slots__ = ()
+
+    @property
+    def uid(self) -> int:
+        """The task's uid."""
+        raise NotImplementedError
+
+
+if TYPE_CHECKING:
+    GivenTask: TypeAlias = TaskRef | StandsForTask
+    """What a client may name a task by; nothing else than `TaskRef` is ever decoded."""
+else:
+    GivenTask = TaskRef
+
+
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of a request: a misspelt field is an error, not a default."""
 
@@ -52,14 +70,37 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TasksCondition(Strict, frozen=True):
     """At least `at_least` (by default all) of the tasks have succeeded, or completed in any way.
 
-    Exactly one of `succeeded` and `completed` is given.
+    Exactly one of `succeeded`, `completed`, `all_of` and `any_of` is given.
+
+    Attributes:
+        succeeded: tasks that are to have succeeded. In the client a `RemoteTask` names itself.
+        completed: tasks that are to have ended in any way.
+        at_least: how many of them; by default all.
+        all_of: conditions that are all to hold.
+        any_of: conditions of which one is to hold.
     """
 
-    succeeded: Annotated[tuple[TaskRef, ...], msgspec.Meta(min_length=1)] | None = None
-    completed: Annotated[tuple[TaskRef, ...], msgspec.Meta(min_length=1)] | None = None
+    succeeded: Annotated[tuple[GivenTask, ...], msgspec.Meta(min_length=1)] | None = None
+    completed: Annotated[tuple[GivenTask, ...], msgspec.Meta(min_length=1)] | None = None
     at_least: Annotated[int, msgspec.Meta(ge=1)] | None = None
     all_of: Annotated[tuple[TasksCondition, ...], msgspec.Meta(min_length=1)] | None = None
     any_of: Annotated[tuple[TasksCondition, ...], msgspec.Meta(min_length=1)] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("succeeded", "completed"):
+            refs: Any = getattr(self, name)
+            if isinstance(refs, StandsForTask):
+                raise TypeError(f"{name} takes a tuple of tasks: {name}=({refs!r},)")
+            if refs is not None and any(isinstance(ref, StandsForTask) for ref in refs):
+                uids = tuple(ref.uid if isinstance(ref, StandsForTask) else ref for ref in refs)
+                msgspec.structs.force_setattr(self, name, uids)
+
+
+if TYPE_CHECKING:
+    GivenCondition: TypeAlias = TasksCondition | StandsForTask
+    """What a client may give as a condition: a task means that it has succeeded."""
+else:
+    GivenCondition = TasksCondition
 
 
 class RetryOptions(Strict, frozen=True):
@@ -93,7 +134,8 @@ class NewTask(Strict, frozen=True):
         args, kwargs: arguments as JSON. The object ``{"$result": TASK}``, anywhere in them, stands
             for the result of a task, and makes it a predecessor; ``{"$literal": VALUE}`` is VALUE
             as it stands, for data that happens to look like that.
-        waits_on: a condition beside those results.
+        waits_on: a condition beside those results. In the client a `RemoteTask` may stand here, and
+            means that it has succeeded.
         name: for people; by default the function's.
         priority: of the tasks that are ready, those with larger numbers run first; among equals
             those that were ready first. It takes no slot from a task that runs.
@@ -109,7 +151,7 @@ class NewTask(Strict, frozen=True):
     key: Key | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
-    waits_on: TasksCondition | None = None
+    waits_on: GivenCondition | None = None
     name: Name | None = None
     priority: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] = 0
     retries: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | RetryOptions | None = None
