@@ -30,6 +30,7 @@ from trio_actor_graph.web.arguments import (
     replace_mark,
 )
 from trio_actor_graph.web.problems import ProblemRaised
+from trio_actor_graph.web.signatures import Signatures
 from trio_actor_graph.web.types import (
     CONDITION_DEPTH_MAX,
     NewTask,
@@ -253,6 +254,7 @@ class _Checker:
         self.new = new
         self._graph = graph
         self._may_refer = may_refer
+        self._signatures = Signatures()
         self._unsendable: dict[tuple[str, str | None], str | None] = {}
         self.keys: Known = {}
         self.args_marks: dict[int, list[Place]] = {}
@@ -285,6 +287,11 @@ class _Checker:
             args, kwargs = enumerate(task.args), task.kwargs.items()
             self._check_arguments(index, f"{path}.args", args, self.args_marks)
             self._check_arguments(index, f"{path}.kwargs", kwargs, self.kwargs_marks)
+        if (entry := self._functions.get(task.function)) is not None:
+            names = tuple(task.kwargs)
+            misfit = self._signatures.misfit(task.function, entry.function, len(task.args), names)
+            if misfit is not None:
+                self._note(f"{path}.{misfit.where}", misfit.detail)
         if (waits_on := _waits_on(task)) is not None:
             is_good = True
             for wrong in check_condition(waits_on, f"{path}.waits_on"):
