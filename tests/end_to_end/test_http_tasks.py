@@ -430,7 +430,7 @@ async def test_wrong_parameters_are_refused(parameters: dict[str, Any]) -> None:
     async with serving() as s:
         graph, _ = await s.create()
         answer = await s.http.get(f"/v1/graphs/{graph}/tasks", params=parameters)
-        kind = "bad-cursor" if "cursor" in parameters else "bad-request"
+        kind = "bad-cursor" if "cursor" in parameters else "bad-parameter"
         is_problem(answer, 400, kind)
 
 
@@ -559,7 +559,7 @@ async def test_a_result_is_waited_for_by_a_long_poll() -> None:
         assert slow.status_code == 202
         assert 0.2 <= time.monotonic() - began < 5
         too_long = await s.http.get(path, params={"wait": 61})
-        is_problem(too_long, 400, "bad-request")
+        is_problem(too_long, 400, "bad-parameter")
 
 
 async def test_a_failure_that_was_asked_for_over_http_has_been_seen() -> None:

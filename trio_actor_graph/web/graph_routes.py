@@ -98,7 +98,7 @@ def _events(asked: Asked, graph_uid: int | None) -> Streamed:
     unknown = kinds - _KINDS
     if unknown:
         names = ", ".join(sorted(_KINDS))
-        raise ProblemRaised("bad-request", f"kinds are {names}, not {', '.join(sorted(unknown))}")
+        raise ProblemRaised("bad-parameter", f"kinds are {names}, not {', '.join(sorted(unknown))}")
     return stream_events(asked.serving, after, graph_uid, kinds)
 
 

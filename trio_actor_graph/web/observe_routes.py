@@ -70,7 +70,7 @@ def _logs(
     try:
         lines = select(found, level, attempt, query.limit + 1)
     except GraphError as error:
-        raise ProblemRaised("bad-request", str(error)) from error
+        raise ProblemRaised("bad-parameter", str(error)) from error
     page = _first_bytes(lines[: query.limit])
     last = page[-1].number if page else after
     return json_answer(
