@@ -1,7 +1,7 @@
 """What the extras of this package hold, for those who find one missing.
 
-Both are named, the extra and its packages: which of them can be installed as they stand depends on
-how this package itself was, see "Install it" in the README.
+Both are named, the extra and its packages: pip cannot resolve the former, because of tractor's
+metadata. Nor is a plain line for pip told here: trio 0.23 wants an older anyio beside it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ def missing_extra(what: str, extra: Extra, error: ImportError) -> str:
         what: what needs it, with its verb: "serving needs".
         error: what was raised by importing it.
     """
-    packages = EXTRAS[extra]
     return (
-        f"{what} {' and '.join(packages)}, the extra {extra!r}: pip install {' '.join(packages)}, "
-        f"or with uv add --extra {extra} what was added ({error})"
+        f"{what} {' and '.join(EXTRAS[extra])}, the extra {extra!r} ({error}): "
+        f"uv add trio-actor-graph --extra {extra}; the README has the line for pip"
     )
