@@ -17,7 +17,7 @@ from weakref import WeakSet
 import trio
 
 from trio_actor_graph.calls import Call, Options, WaitsOn
-from trio_actor_graph.clock import unix_seconds
+from trio_actor_graph.clock import scheduler_seconds, unix_seconds
 from trio_actor_graph.errors import (
     GraphError,
     GraphStalled,
@@ -559,7 +559,7 @@ class OwnedTask(Task[R_co]):
         return tuple(_failed_attempt(self._record, ended) for ended in self._record.history or ())
 
     def explain(self) -> str:
-        return explain(self._record)
+        return explain(self._record, scheduler_seconds())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OwnedTask) and other._record is self._record

@@ -138,6 +138,14 @@ async def test_a_result_is_kept_for_clients_in_a_graph_of_the_app() -> None:
         assert await s.result(graph.uid, pushed["uid"]) == 2
 
 
+async def test_a_graph_that_keeps_what_is_needed_has_nothing_to_retry() -> None:
+    async with serving() as s:
+        graph, (task,) = await create(s, {"function": "fail"}, keep_results="needed")
+        await ended(s, graph)
+        answer = await s.http.post(f"/v1/graphs/{graph}/tasks/{task}/retry")
+        is_problem(answer, 409, "too-late")
+
+
 async def test_a_result_without_room_is_a_failure() -> None:
     async with serving() as s:
         graph, (task,) = await create(
