@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from http_cases import Serving, is_problem, serving, until
+from http_cases import Serving, cannot_set_up, is_problem, serving, until
 
 from trio_actor_graph import ResultReleased, TaskFailed, WorkerLoop
 from trio_actor_graph.client import NewTask, RetryOptions, open_client
@@ -87,6 +87,21 @@ async def test_a_server_ends_while_graphs_that_failed_are_open() -> None:
                 await until(lambda uid=graph: s.coordinator.graph(uid).counts()["failed"] == 1)
             assert len(s.coordinator.graphs) == 2
         assert s.coordinator.graphs == ()
+
+
+async def test_a_loop_that_cannot_start_harms_no_server() -> None:
+    loops = [WorkerLoop("default", setup=cannot_set_up), WorkerLoop("here", processes=0)]
+    async with serving(loops) as s:
+        graph, (bad,) = await create(s, {"function": "add", "args": [1]}, on_failure="cancel")
+        view = await ended(s, graph)
+        assert (view["state"], view["cancelled_because"]) == ("cancelled", bad)
+        answer = await s.http.get(f"/v1/graphs/{graph}/tasks/{bad}/result")
+        assert is_problem(answer, 409, "task-failed")["error_type"] == "WorkerStartError"
+        assert (await s.http.delete(f"/v1/graphs/{graph}")).status_code == 204
+        other, (good,) = await create(
+            s, {"function": "add", "args": [1], "worker_loop": "here"}, on_failure="cancel"
+        )
+        assert await s.result(other, good) == 2
 
 
 async def test_raise_is_refused_and_what_there_is_is_listed() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from trio_actor_graph.errors import TrioActorGraphError
+from trio_actor_graph.errors import GraphError, GraphStalled, TaskFailed, WorkerStartError
 from trio_actor_graph.graph.records import GraphRecord, TaskRecord
 from trio_actor_graph.graph.states import GraphState
 from trio_actor_graph.logs import LogStore, cut
@@ -191,7 +191,7 @@ class Graphs(Observer):
                     raise
                 finally:
                     graph.cancel()
-        except* TrioActorGraphError:
+        except* (GraphError, GraphStalled, TaskFailed, WorkerStartError):
             # A stall and failures were told as states; or the coordinator has been closed. Whatever
             # becomes of a client's tasks is no reason to end the server.
             pass
