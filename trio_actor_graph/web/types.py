@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 else:
     GivenTask = TaskRef
 
+_DECODED: Final[frozenset[type]] = frozenset({int, str})
+"""Of what types a `TaskRef` is."""
+
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of a request: a misspelt field is an error, not a default."""
@@ -87,13 +90,17 @@ class TasksCondition(Strict, frozen=True):
     any_of: Annotated[tuple[TasksCondition, ...], msgspec.Meta(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("succeeded", "completed"):
-            refs: Any = getattr(self, name)
-            if isinstance(refs, StandsForTask):
-                raise TypeError(f"{name} takes a tuple of tasks: {name}=({refs!r},)")
-            if refs is not None and any(isinstance(ref, StandsForTask) for ref in refs):
-                uids = tuple(ref.uid if isinstance(ref, StandsForTask) else ref for ref in refs)
-                msgspec.structs.force_setattr(self, name, uids)
+        if self.succeeded is not None:
+            self._name_by_uids("succeeded", self.succeeded)
+        if self.completed is not None:
+            self._name_by_uids("completed", self.completed)
+
+    def _name_by_uids(self, field: str, refs: Any) -> None:
+        if isinstance(refs, StandsForTask):
+            raise TypeError(f"{field} takes a tuple of tasks: {field}=({refs!r},)")
+        if not _DECODED.issuperset(map(type, refs)):  # never where a server decodes it
+            uids = tuple(ref.uid if isinstance(ref, StandsForTask) else ref for ref in refs)
+            msgspec.structs.force_setattr(self, field, uids)
 
 
 if TYPE_CHECKING:
