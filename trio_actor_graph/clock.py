@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+import trio
+
 _OFFSET: Final = time.time() - time.perf_counter()
 
 
@@ -23,3 +25,11 @@ def unix_seconds(perf_counter_seconds: float) -> float:
 def unix_seconds_if(perf_counter_seconds: float | None) -> float | None:
     """The same for a time that may not be known."""
     return None if perf_counter_seconds is None else unix_seconds(perf_counter_seconds)
+
+
+def scheduler_seconds() -> float | None:
+    """Now, by the clock by which graphs go on; None where no trio runs."""
+    try:
+        return trio.current_time()
+    except RuntimeError:
+        return None

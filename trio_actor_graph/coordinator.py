@@ -40,6 +40,7 @@ from trio_actor_graph.errors import (
     ProtocolError,
     ResultReleased,
 )
+from trio_actor_graph.extras import missing_extra
 from trio_actor_graph.functions import FunctionEntry, FunctionTable, OwnFunctions
 from trio_actor_graph.graph import commands as do
 from trio_actor_graph.graph.conditions import AnyCondition
@@ -315,7 +316,7 @@ class Coordinator:
         """Serve this coordinator over HTTP while the block runs; see `docs/http.md`.
 
         Without arguments it listens at a Unix socket in a private folder, `server.socket_path`,
-        which only this user can use. Needs the extra "web".
+        which only this user can use. Needs the extra "web": hypercorn and starlette.
 
         Args:
             socket_path: where to put the Unix socket instead. It has mode 0600.
@@ -336,9 +337,7 @@ class Coordinator:
             from trio_actor_graph.web.limits import HttpLimits
             from trio_actor_graph.web.server import open_server
         except ModuleNotFoundError as error:
-            raise GraphError(
-                f"serving needs {error.name}: pip install 'trio-actor-graph[web]'"
-            ) from error
+            raise GraphError(missing_extra("serving needs", "web", error)) from error
         return open_server(
             self,
             socket_path,

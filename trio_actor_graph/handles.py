@@ -17,7 +17,7 @@ from weakref import WeakSet
 import trio
 
 from trio_actor_graph.calls import Call, Options, WaitsOn
-from trio_actor_graph.clock import unix_seconds
+from trio_actor_graph.clock import scheduler_seconds, unix_seconds
 from trio_actor_graph.errors import (
     GraphError,
     GraphStalled,
@@ -68,7 +68,7 @@ class TaskGraph(TaskCreator):
         keep_results: KeepResults,
     ):
         self._coordinator = coordinator
-        self._on_failure = on_failure
+        self._on_failure: OnFailure = on_failure
         self._is_closed = False
         self._stall_story: str | None = None
         self._fatal: TaskRecord | None = None  # whose failure has cancelled the graph
@@ -117,6 +117,11 @@ class TaskGraph(TaskCreator):
     def stall_story(self) -> str | None:
         """What waits on what, if it is stalled."""
         return self._stall_story
+
+    @property
+    def on_failure(self) -> OnFailure:
+        """What it was opened with."""
+        return self._on_failure
 
     @property
     def ended_at(self) -> float | None:
@@ -327,6 +332,11 @@ class TaskGraph(TaskCreator):
             await self._abandon()
         if self._on_failure != "continue":
             self._raise_failures(None)
+
+    @property
+    def cancelled_because(self) -> TaskRecord | None:
+        """The task whose failure has cancelled it, by `on_failure="cancel"`."""
+        return self._fatal
 
     async def wait_ended(self, task: TaskRecord) -> None:
         if task.is_ended:
@@ -548,7 +558,7 @@ class OwnedTask(Task[R_co]):
         return tuple(_failed_attempt(self._record, ended) for ended in self._record.history or ())
 
     def explain(self) -> str:
-        return explain(self._record)
+        return explain(self._record, scheduler_seconds())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OwnedTask) and other._record is self._record

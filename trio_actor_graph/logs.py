@@ -180,7 +180,12 @@ def level_number(level: object) -> int:
             return number
     elif isinstance(level, int) and not isinstance(level, bool) and 0 <= level <= _LEVEL_MAX:
         return level
-    raise GraphError(f"there is no log level {level!r}")
+    known = sorted(set(logging.getLevelNamesMapping().values()))
+    names = map(logging.getLevelName, known)
+    raise GraphError(
+        f"there is no log level {level!r}: it must be one of {', '.join(names)}, "
+        f"or a number from 0 to {_LEVEL_MAX:,}"
+    )
 
 
 def cut(text: str, characters_max: int = LINE_CHARACTERS_MAX) -> str:

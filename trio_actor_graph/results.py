@@ -46,6 +46,10 @@ class ResultStore:
         self.stored_bytes = 0
         self.released = 0
 
+    @property
+    def bytes_max(self) -> int:
+        return self._bytes_max
+
     def has_room(self, size: int) -> bool:
         """Whether a result of so many bytes can be kept."""
         return self.stored_bytes + size <= self._bytes_max

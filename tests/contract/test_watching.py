@@ -211,18 +211,18 @@ async def test_a_task_explains_its_state(engine: Engine, board: Board) -> None:
         [worker] = coordinator.workers
         h, r = f"{label[held]} [running]", f"{label[ready]} [ready]"
         assert {t.name: t.explain() for t in graph.tasks} == {
-            "good": f"{label[good]} succeeded after 1 attempt(s)",
-            "bad": f"{label[bad]} failed after 2 attempt(s)",
+            "good": f"{label[good]} succeeded after 1 attempt",
+            "bad": f"{label[bad]} failed after 2 attempts: ValueError: no",
             "skipped": f"{label[skipped]} was skipped because {label[bad]} failed",
             "more": f"{label[more]} was skipped because {label[skipped]} was skipped, "
             f"because {label[bad]} failed",
-            "held": f"{label[held]} runs, attempt 1 on worker {worker.worker_id}",
+            "held": f"{label[held]} runs, attempt 1 on worker {worker.worker_loop}/{worker.index}",
             "ready": f"{label[ready]} is ready and waits for a slot of worker loop 'default' "
-            "(1 workers, 0 starting, 1 tasks ready)",
+            "(1 worker, 0 starting, 1 task ready)",
             "waiting": f"{label[waiting]} waits for 1 more of 1 to have succeeded: {r}; "
             f"1 more of 1 to have completed: {h}",
             "either": f"{label[either]} waits for 2 more of 2 to have succeeded: {h}, {r}",
-            "cancelled": f"{label[cancelled]} was cancelled after 0 attempt(s)",
+            "cancelled": f"{label[cancelled]} was cancelled after 0 attempts",
         }
         board.open("held")
 

@@ -48,6 +48,7 @@ RULES = [
         only=(),
         never=OUTSIDE,
     ),
+    Rule("extras", "who lacks one has little else", only=(), never=OUTSIDE),
     Rule(
         "graph",
         "the core is pure",
@@ -116,7 +117,7 @@ RULES = [
         "a picture is made of records, and decides nothing",
         only=(
             *("PIL", "igraph", "msgspec"),
-            *ours("errors", "graph", "observe.drawing", "observe.files"),
+            *ours("errors", "extras", "graph", "observe.drawing", "observe.files"),
         ),
         never=("logging", "random", "subprocess", "time", *ours("graph.scheduler")),
     ),
@@ -148,12 +149,17 @@ RULES = [
     Rule(
         "client",
         "a client runs where no server is installed, and knows of it what travels",
-        only=("httpx", "msgspec", "trio", *ours("client", "errors", "graph.states", "web.types")),
+        only=(
+            "httpx",
+            "msgspec",
+            "trio",
+            *ours("client", "errors", "extras", "graph.states", "web.types"),
+        ),
     ),
     Rule(
         "web.types",
         "what travels is data",
-        only=("msgspec", *ours("graph.states")),
+        only=("msgspec", *ours("checks", "graph.states")),
         never=OUTSIDE,
     ),
     Rule(

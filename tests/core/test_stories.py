@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
+
 from trio_actor_graph.graph import commands as do
 from trio_actor_graph.graph.conditions import completed, succeeded
+from trio_actor_graph.graph.failures import (
+    CannotStart,
+    LostTooOften,
+    Raised,
+    Refused,
+    StoreFull,
+    TimedOut,
+    WorkerEnd,
+    failure_line,
+)
 from trio_actor_graph.graph.records import LoopSpec
+from trio_actor_graph.graph.retrying import RetrySpec
 from trio_actor_graph.graph.stories import (
+    CAUSE_CHARACTERS_MAX,
     SHOWN_MAX,
     explain,
     skip_cause,
@@ -40,21 +54,21 @@ def test_a_waiting_task_names_what_it_waits_for(story):
 def test_each_state_is_explained(story):
     s = story(LoopSpec("default", (1,)))
     a = s.ended("a")
-    assert explain(a.record) == "'a' (task 1) succeeded after 1 attempt(s)"
+    assert explain(a.record) == "'a' (task 1) succeeded after 1 attempt"
     b = s.running("b")
-    assert explain(b.record) == "'b' (task 2) runs, attempt 1 on worker 1"
+    assert explain(b.record) == "'b' (task 2) runs, attempt 1 on worker default/0"
     c = s.create("c")
     assert explain(c.record) == (
         "'c' (task 3) is ready and waits for a slot of worker loop 'default' "
-        "(1 workers, 0 starting, 1 tasks ready)"
+        "(1 worker, 0 starting, 1 task ready)"
     )
     s.awaits(b, c)
     assert explain(b.record) == (
-        "'b' (task 2) runs, attempt 1 on worker 1 and awaits 'c' (task 3) [ready]"
+        "'b' (task 2) runs, attempt 1 on worker default/0 and awaits 'c' (task 3) [ready]"
     )
     s.settle()
     s.fail(c)
-    assert explain(c.record) == "'c' (task 3) failed after 1 attempt(s)"
+    assert explain(c.record) == "'c' (task 3) failed after 1 attempt: ValueError: no"
     d = s.create("d", c)
     assert explain(d.record) == "'d' (task 4) was skipped because 'c' (task 3) failed"
     e = s.create("e", d)
@@ -63,8 +77,53 @@ def test_each_state_is_explained(story):
     )
     f = s.create("f")
     s.cancel(f)
-    assert explain(f.record) == "'f' (task 6) was cancelled after 0 attempt(s)"
+    assert explain(f.record) == "'f' (task 6) was cancelled after 0 attempts"
     s.commands()
+
+
+def test_a_task_that_is_put_off_tells_why_and_until_when(story):
+    s = story()
+    a = s.create("a", retry=RetrySpec(3, delay_seconds=2.0, jitter=0.0))
+    s.settle()
+    s.fail(a, Raised("shop.NoMoney", "\n7 left\nof 10", "Traceback ..."))
+    told = "'a' (task 1) has failed in 1 attempt (shop.NoMoney: 7 left) and is put off"
+    assert explain(a.record) == told
+    assert explain(a.record, s.now) == f"{told}: the next one comes in 2.0 s"
+    assert explain(a.record, s.now + 5) == f"{told}: the next one comes in 0.0 s"
+    assert s.settle(2.0) == ["start a on default.0"]
+    s.fail(a, TimedOut(0.5))
+    assert explain(a.record, s.now) == (
+        "'a' (task 1) has failed in 2 attempts (ran longer than 0.5 s) and is put off: "
+        "the next one comes in 4.0 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (Raised("KeyError", "", "Traceback ..."), "KeyError"),
+        (Raised("E", "x" * 999, "Traceback ..."), f"E: {'x' * (CAUSE_CHARACTERS_MAX - 3)}..."),
+        (TimedOut(3.0), "ran longer than 3 s"),
+        (Refused("it is not in graph 'g'\nat all"), "it is not in graph 'g'"),
+        (StoreFull(1_000_000, 1, 10), "its result of 1,000,000 bytes has no room"),
+    ],
+)
+def test_a_failed_task_tells_its_cause_in_a_line(story, failure: object, told: str):
+    s = story()
+    a = s.running("a")
+    s.fail(a, failure)
+    assert explain(a.record) == f"'a' (task 1) failed after 1 attempt: {told}"
+    assert s.commands() == ["a failed"]
+
+
+def test_other_causes_are_told_in_a_line_too():
+    end = WorkerEnd("pid 7 was killed by SIGSEGV\nfor some reason")
+    assert failure_line(end) == "its worker was lost: pid 7 was killed by SIGSEGV"
+    lost = LostTooOften(3, 4, end)
+    assert failure_line(lost) == "3 workers died under it: pid 7 was killed by SIGSEGV"
+    start = CannotStart("cpu", "Traceback ...\nImportError: no numpy\n")
+    assert failure_line(start) == "worker loop 'cpu' cannot start: ImportError: no numpy"
+    assert failure_line(object()) == "object"
 
 
 def test_a_tail_call_is_explained(story):

@@ -49,6 +49,10 @@ def nonfinite() -> Any:
     return {"x": [1.0, float("nan")], "y": None}
 
 
+def cannot_set_up(worker_index: int) -> None:
+    raise OSError("no such device")
+
+
 class Odd:
     """A class that JSON knows nothing of."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from http_cases import FUNCTIONS, HERE, serving, until
 from trio_actor_graph import (
     GraphError,
     ResultReleased,
+    RetryPolicy,
     TaskCancelled,
     TaskFailed,
     TaskSkipped,
@@ -106,6 +108,61 @@ async def test_tasks_are_retried_and_wait_for_more() -> None:
         assert info.task.predecessors == (never.uid, once.uid)
         await once.retry()
         assert await once.result() == 2
+
+
+async def test_remote_tasks_stand_in_conditions_and_for_one() -> None:
+    """Nested too, beside keys of the same push; alone a task means its success."""
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+        graph = await client.create_graph()
+        first, second, never = await graph.push(
+            NewTask("add", args=(1,)), NewTask("add", args=(2,)), NewTask("forever")
+        )
+        condition = TasksCondition(
+            all_of=(
+                TasksCondition(succeeded=(first, second.uid, "k"), at_least=2),
+                TasksCondition(any_of=(TasksCondition(completed=(first, never), at_least=1),)),
+            )
+        )
+        several, _ = await graph.push(
+            NewTask("add", args=(5,), waits_on=condition), NewTask("forever", key="k")
+        )
+        assert await several.result() == 6
+        alone, late = await graph.push(
+            NewTask("add", args=(7,), waits_on=first), NewTask("add", args=(8,), waits_on=never)
+        )
+        assert await alone.result() == 8
+        assert (await alone.read()).waits_on == TasksCondition(succeeded=(first,))
+        assert (await late.add_predecessor(several)).task.predecessors == (never.uid, several.uid)
+        info = await late.add_predecessor(TasksCondition(completed=(second,)))
+        assert info.task.predecessors == (never.uid, several.uid, second.uid)
+        made = await client.create_graph(tasks=[NewTask("forever", key="a")])
+        (waiting,) = await made.push(NewTask("add", args=(1,), waits_on=made.pushed[0]))
+        assert (await waiting.read()).task.state == "waiting"
+
+
+async def test_what_cannot_be_meant_is_told_before_it_is_sent() -> None:
+    async with serving() as s, open_client(s.server.url, token=s.server.token) as client:
+        graph = await client.create_graph()
+        (task,) = await graph.push(NewTask("add", args=(1,)))
+        anything: Any = task
+        with pytest.raises(TypeError, match=r"succeeded takes a tuple of tasks"):
+            TasksCondition(succeeded=anything)
+        for new, words in [
+            (NewTask(anything), "NewTask.function takes a text"),
+            (NewTask("add", key=anything), "NewTask.key takes a text"),
+            (NewTask("add", waits_on=cast("Any", [task])), "of several tasks: TasksCondition"),
+            (NewTask("add", waits_on=cast("Any", task.uid)), "waits_on takes a TasksCondition"),
+            (NewTask("add", retries=cast("Any", RetryPolicy(1))), "a number or RetryOptions"),
+            (anything, "tasks to push are NewTask, not <RemoteTask"),
+        ]:
+            with pytest.raises(TypeError, match=words):
+                await graph.push(new)
+            with pytest.raises(TypeError, match=words):
+                await client.create_graph(tasks=[new])
+        with pytest.raises(TypeError, match="waits_on takes a TasksCondition"):
+            await task.add_predecessor(cast("Any", task.uid))
+        assert len(await client.graphs()) == 1
+        assert len(await graph.tasks()) == 1
 
 
 async def test_a_unix_socket_and_a_token_file(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ async def test_a_stream_of_one_graph_has_no_events_of_others() -> None:
             told = await events.until("closed")
             assert {e.kind for e in told} == {"graph"}
         wrong = await s.http.get("/v1/events", params={"kinds": "nope"})
-        is_problem(wrong, 400, "bad-request")
+        is_problem(wrong, 400, "bad-parameter")
         is_problem(await s.http.get(f"/v1/graphs/{mine}/events"), 404, "unknown-graph")
 
 

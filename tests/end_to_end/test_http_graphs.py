@@ -187,7 +187,7 @@ async def test_keys_are_forgotten_when_there_are_too_many() -> None:
 async def test_a_key_is_printable_and_short(key: str) -> None:
     async with serving() as s:
         answer = await s.http.post("/v1/graphs", json={}, headers={"Idempotency-Key": key})
-        is_problem(answer, 400, "bad-request")
+        is_problem(answer, 400, "bad-parameter")
 
 
 async def test_workers_task_types_health_and_metrics() -> None:

@@ -91,9 +91,9 @@ async def test_logs_are_read_page_by_page_while_more_come(s: Serving) -> None:
     )
     assert await lines_of(s, path, 1, cursor=page["next_cursor"]) == ["b 0"]
     assert await lines_of(s, path, 1, after=last) == ["b 0"]
-    is_problem(await s.http.get(path, params={"level": "LOUD"}), 400, "bad-request")
+    is_problem(await s.http.get(path, params={"level": "LOUD"}), 400, "bad-parameter")
     is_problem(await s.http.get(path, params={"cursor": "x"}), 400, "bad-cursor")
-    is_problem(await s.http.get(path, params={"scope": "task"}), 400, "bad-request")
+    is_problem(await s.http.get(path, params={"scope": "task"}), 400, "bad-parameter")
 
 
 async def test_log_lines_are_events(s: Serving) -> None:

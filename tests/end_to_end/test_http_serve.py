@@ -14,6 +14,9 @@ import httpx
 import pytest
 
 SERVICE = """
+    import contextlib
+    import functools
+
     from trio_actor_graph import WorkerLoop, open_coordinator
 
     def count(text):
@@ -27,6 +30,24 @@ SERVICE = """
 
     async def not_this():
         pass
+
+    def wants(path, *, size=1):
+        return coordinator()
+
+    @contextlib.asynccontextmanager
+    async def wants_too(path):
+        async with coordinator() as opened:
+            yield opened
+
+    def raises():
+        return len(1)
+
+    def with_path(function):
+        return functools.wraps(function)(lambda: function("path"))
+
+    @with_path
+    def is_given(path):
+        return coordinator()
 """
 
 
@@ -80,7 +101,9 @@ def test_a_socket_is_served_and_goes(start_serve: Callable[..., Any], folder: Pa
         (["nope:x"], "no module 'nope'"),
         (["service:not_this"], "not a function that returns"),
         (["service:nothing"], "must return what open_coordinator"),
-        (["service:coordinator", "--port", "0", "--host", "0.0.0.0"], "allow_remote"),
+        (["service:coordinator", "--port", "0", "--host", "0.0.0.0"], "say --allow-remote if"),
+        (["service:wants"], "without arguments, but wants some: (path, *, size=1)"),
+        (["service:wants_too"], "without arguments, but wants some: (path)"),
         (["service:coordinator", "--port", "1", "--socket", "x"], "not allowed with"),
         (["service:coordinator", "--socket", "no/such/folder"], "cannot listen"),
     ],
@@ -93,3 +116,18 @@ def test_what_cannot_be_served_is_told_in_a_sentence(
     assert run.returncode == 2
     assert words in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_what_a_factory_raises_keeps_its_traceback(folder: Path) -> None:
+    command = [sys.executable, "-m", "trio_actor_graph", "serve", "service:raises"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "return len(1)" in run.stderr
+    assert run.stderr.splitlines()[-1] == "TypeError: object of type 'int' has no len()"
+
+
+def test_a_decorator_may_give_what_a_factory_wants(start_serve: Callable[..., Any]) -> None:
+    program = start_serve("service:is_given", "--socket", "socket")
+    program.wait_stdout("serving at socket\n")
+    program.interrupt()
+    assert program.wait().returncode == 130

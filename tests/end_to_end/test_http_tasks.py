@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -78,14 +80,14 @@ async def test_a_batch_may_have_edges_and_conditions_in_any_order() -> None:
             "$.tasks[1].args[0]",
             "nothing else",
         ),
-        ([{"function": "add", "waits_on": {}}], "$.tasks[1].waits_on", "exactly one"),
+        ([{"function": "echo", "waits_on": {}}], "$.tasks[1].waits_on", "exactly one"),
         (
-            [{"function": "add", "waits_on": {"succeeded": ["k"], "completed": ["k"]}}],
+            [{"function": "echo", "waits_on": {"succeeded": ["k"], "completed": ["k"]}}],
             "$.tasks[1].waits_on",
             "exactly one",
         ),
         (
-            [{"function": "add", "waits_on": {"completed": ["k"], "at_least": 2}}],
+            [{"function": "echo", "waits_on": {"completed": ["k"], "at_least": 2}}],
             "$.tasks[1].waits_on.at_least",
             "only 1",
         ),
@@ -98,12 +100,17 @@ async def test_a_batch_may_have_edges_and_conditions_in_any_order() -> None:
         (
             [
                 {"function": "add", "key": "a", "args": [{"$result": "b"}]},
-                {"function": "add", "key": "b", "waits_on": {"completed": ["a"]}},
+                {"function": "echo", "key": "b", "waits_on": {"completed": ["a"]}},
             ],
             "$.tasks[1]",
             "'a' waits on 'b' waits on 'a'",
         ),
-        ([{"function": "add", "timeout_seconds": 1e300}], "$.tasks[1]", "timeout_seconds"),
+        ([{"function": "echo", "timeout_seconds": 1e300}], "$.tasks[1]", "timeout_seconds"),
+        ([{"function": "add", "args": [1, 2, 3]}], "$.tasks[1].args", "too many positional"),
+        ([{"function": "add"}], "$.tasks[1].args", "missing a required argument: 'a'"),
+        ([{"function": "add", "kwargs": {"b": 1}}], "$.tasks[1].args", "missing a required"),
+        ([{"function": "add", "args": [1], "kwargs": {"a": 1}}], "$.tasks[1].kwargs", "multiple"),
+        ([{"function": "add", "args": [1], "kwargs": {"c": 1}}], "$.tasks[1].kwargs", "'c'"),
     ],
 )
 async def test_one_wrong_task_keeps_all_others_out(
@@ -119,6 +126,72 @@ async def test_one_wrong_task_keeps_all_others_out(
         new = await s.http.post("/v1/graphs", json={"tasks": [good, *tasks]})
         is_problem(new, 422, "bad-batch")
         assert len((await s.get("/v1/graphs"))["graphs"]) == 1
+
+
+async def test_what_is_known_of_a_signature_is_told_with_it() -> None:
+    """One look for all calls of a kind, and each is told; what stands for a result is one too."""
+    async with serving() as s:
+        graph, _ = await s.create()
+        bad = {"function": "add", "args": [1, 2, 3]}
+        results = {"function": "add", "args": [{"$result": "a"}, {"$literal": [1, 2]}, 3]}
+        good = {"function": "echo", "key": "a", "args": [1, 2, 3], "kwargs": {"x": 1, "y": 2}}
+        answer = await push(s.http, graph, good, bad, results, bad)
+        problem = is_problem(answer, 422, "bad-batch")
+        assert [(each["path"], each["detail"]) for each in problem["errors"]] == [
+            (
+                f"$.tasks[{index}].args",
+                "add(a: 'int', b: 'int' = 1) -> 'int': too many positional arguments",
+            )
+            for index in (1, 2, 3)
+        ]
+        long = await push(
+            s.http, graph, {"function": "add", "args": [1], "kwargs": {"x" * 9999: 1}}
+        )
+        assert len(is_problem(long, 422, "bad-batch")["detail"]) < 500
+
+
+def with_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(1, *args)
+
+    return call
+
+
+@with_one
+def decorated(a: int, b: int) -> int:
+    return a + b
+
+
+class Claims:
+    """It says something of its parameters that nobody can use."""
+
+    __signature__ = "(a, b)"
+    __name__ = "claims"
+
+    def __call__(self, *args: Any) -> int:
+        return len(args)
+
+
+async def test_where_no_signature_can_be_had_nothing_is_checked() -> None:
+    """A decorator may add arguments, built-in functions do not tell, and some tell nonsense."""
+    functions = {"decorated": decorated, "int": int, "max": max, "claims": Claims()}
+    async with (
+        open_coordinator([WorkerLoop("default", processes=0)], functions=functions) as coordinator,
+        coordinator.serve_http() as server,
+        client_of(server) as http,
+    ):
+        tasks = [
+            {"function": "decorated", "args": [2]},
+            {"function": "int", "args": ["12"]},
+            {"function": "max", "args": [1, 5, 3]},
+            {"function": "claims", "args": [1]},
+        ]
+        answer = await http.post("/v1/graphs", json={"tasks": tasks})
+        assert answer.status_code == 201, answer.text
+        graph = coordinator.graph(answer.json()["graph"]["uid"])
+        assert graph is not None
+        assert [await task.result() for task in graph.tasks] == [3, 12, 5, 1]
 
 
 @pytest.mark.parametrize(
@@ -389,7 +462,7 @@ async def test_wrong_parameters_are_refused(parameters: dict[str, Any]) -> None:
     async with serving() as s:
         graph, _ = await s.create()
         answer = await s.http.get(f"/v1/graphs/{graph}/tasks", params=parameters)
-        kind = "bad-cursor" if "cursor" in parameters else "bad-request"
+        kind = "bad-cursor" if "cursor" in parameters else "bad-parameter"
         is_problem(answer, 400, kind)
 
 
@@ -531,7 +604,7 @@ async def test_a_result_is_waited_for_by_a_long_poll() -> None:
         # Sooner than it would be told anyway that there is none yet.
         assert await s.result(graph.uid, task.uid, wait=60) == 3
         too_long = await s.http.get(path, params={"wait": 61})
-        is_problem(too_long, 400, "bad-request")
+        is_problem(too_long, 400, "bad-parameter")
 
 
 async def test_a_failure_that_was_asked_for_over_http_has_been_seen() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import linecache
 import logging
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -755,10 +756,10 @@ def structlog_handler(records: Records) -> Iterator[list[str]]:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
+                structlog.stdlib.ExtraAdder(allow=["task", "graph"]),
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.KeyValueRenderer(key_order=["event"]),
             ],
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=["task"])],
         )
     )
     logging.root.addHandler(handler)
@@ -787,13 +788,41 @@ async def test_events_of_structlog_reach_its_formatter_in_the_app(
     assert sold.startswith("event='sold'")
     for part in ("request='r7'", "item='shoe'", "price=7", "level='info'", "lock="):
         assert part in sold
+    assert f"task={task.name!r}" in sold
+    assert f"graph={graph.name!r}" in not_sold
     assert not_sold.startswith("event='not sold'")
     if loop == "default":  # where a traceback cannot travel, its text does
         assert "OSError: no till" in not_sold
-    assert plain == "event='plain' task='t'"
+    assert plain == f"event='plain' task='t' graph={graph.name!r}"
     first, second = task.logs()
     assert (first.text, first.extra["price"], first.extra["request"]) == ("sold", "7", "r7")
     assert second.text == "not sold"
+
+
+async def test_the_recipe_of_the_documentation_shows_whose_events_they_are(
+    records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of structlog, and what is logged without it."""
+    import structlog
+
+    page = (Path(__file__).parents[2] / "docs/logging.md").read_text(encoding="utf-8")
+    code = page.partition("## structlog")[2].partition("```python\n")[2].partition("```")[0]
+    handler = logging.StreamHandler()
+    recipe: dict[str, Any] = {"structlog": structlog, "WorkerLoop": WorkerLoop, "handler": handler}
+    exec(code, recipe)
+    logging.root.addHandler(handler)
+    try:
+        recipe["configure_structlog"]()
+        async with open_graph(LOCAL) as graph:
+            graph.create_task(cases.say_structured, worker_loop="local", name="shop")
+            graph.create_task(cases.say, "plain", worker_loop="local", name="t")
+    finally:
+        structlog.reset_defaults()
+    told = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().err)
+    for event, task in (("sold", "shop"), ("not sold", "shop"), ("plain", "t")):
+        (line,) = (line for line in told.splitlines() if re.search(rf"(\] |^){event} ", line))
+        assert f"task={task}" in line
+        assert f"graph={graph.name}" in line
 
 
 # Carried context

@@ -26,6 +26,13 @@ from trio_actor_graph import (
     open_coordinator,
     succeeded,
 )
+from trio_actor_graph.client import (
+    NewTask,
+    RemoteTask,
+    RetryOptions,
+    TasksCondition,
+    open_client,
+)
 
 State = Literal["waiting", "ready", "running", "succeeded", "failed", "skipped", "cancelled"]
 
@@ -202,6 +209,26 @@ async def inside_a_task(url: str) -> int:
         assert_type(outcome.error, TrioActorGraphError | None)
     task.add_predecessor(child, task.create_task(length, url))
     return await task.create_task(length, child).result()
+
+
+async def the_client() -> None:
+    async with open_client("service.socket") as client:
+        graph = await client.create_graph(
+            "g", [NewTask("f")], on_failure="cancel", keep_results="needed", stored_bytes_max=1
+        )
+        assert_type(graph.pushed, tuple[RemoteTask, ...])
+        (task,) = await graph.push(NewTask("f", args=(1,), key="k"))
+        assert_type(task, RemoteTask)
+        await graph.push(
+            NewTask("f", waits_on=task, retries=RetryOptions(3, delay_seconds=0.5)),
+            NewTask("f", waits_on=TasksCondition(succeeded=(task, task.uid, "k"), at_least=2)),
+            NewTask("f", waits_on=TasksCondition(all_of=(TasksCondition(completed=(task,)),))),
+            NewTask("f", args=([task],), retries=2, keep_result=True),
+        )
+        await task.add_predecessor(task)
+        await task.add_predecessor(TasksCondition(completed=(task,)))
+        await task.add_predecessor(task.uid)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await graph.push(NewTask("f", waits_on=[task]))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def the_original_api() -> None:

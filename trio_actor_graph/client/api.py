@@ -6,18 +6,13 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 
 from trio_actor_graph.client.events import GIVE_UP_SECONDS, Events
-from trio_actor_graph.client.requests import (
-    RequestFailed,
-    Requests,
-    StandsForResult,
-    decoded,
-    new_key,
-)
+from trio_actor_graph.client.requests import RequestFailed, Requests, decoded, new_key
+from trio_actor_graph.client.sending import condition_as_sent, tasks_as_sent
 from trio_actor_graph.errors import (
     GraphError,
     ResultReleased,
@@ -45,6 +40,7 @@ from trio_actor_graph.web.types import (
     NewTasks,
     PushedTasks,
     Result,
+    StandsForTask,
     TaskInfo,
     TaskPage,
     TasksCondition,
@@ -76,6 +72,9 @@ async def open_client(
         token: the token, for a URL.
         token_path: or the file that it is in.
 
+    It connects when something is asked. While there is no server, whatever asks raises
+    `httpx.ConnectError`, which is a `httpx.TransportError`, as is the loss of a connection.
+
     Raises:
         GraphError: the URL is none.
         OSError: the file of the token cannot be read.
@@ -98,8 +97,9 @@ async def open_client(
 class Client:
     """A server, seen from another program; made by `open_client`.
 
-    Everything may raise `RequestFailed`, with what the server says, and `httpx.TransportError` if
-    there is no server.
+    Everything, here and of graphs and tasks, may raise `RequestFailed`, with what the server says,
+    and `httpx.TransportError` if there is no server, or no answer: `httpx.ConnectError`,
+    `httpx.ReadTimeout`, and so on. What can be repeated without harm was then tried three times.
     """
 
     def __init__(self, http: httpx.AsyncClient):
@@ -130,16 +130,29 @@ class Client:
                 return tuple(found)
 
     async def create_graph(
-        self, name: str | None = None, tasks: Sequence[NewTask] = (), *, key: str | None = None
+        self,
+        name: str | None = None,
+        tasks: Sequence[NewTask] = (),
+        *,
+        on_failure: Literal["continue", "cancel"] = "continue",
+        keep_results: Literal["all", "needed"] = "all",
+        stored_bytes_max: int | None = None,
+        key: str | None = None,
     ) -> RemoteGraph:
         """Create a graph with its first tasks, which are then its `pushed`.
 
         Args:
             name: for people.
             tasks: all of them are created, or the graph is not.
+            on_failure: "cancel" ends the graph at the first failure that no `completed` condition
+                waits for; it can be read until it is deleted.
+            keep_results: "needed" keeps a result only while a task or a `result()` waits for it,
+                and those of tasks with `keep_result`.
+            stored_bytes_max: how many bytes of encoded results it keeps; by default half of the
+                server's memory.
             key: an Idempotency-Key; by default a new one, so that a lost answer does no harm.
         """
-        new = NewGraph(name, tuple(tasks))
+        new = NewGraph(name, tasks_as_sent(tasks), on_failure, keep_results, stored_bytes_max)
         made = await self._requests.post("/v1/graphs", new, CreatedGraph, key=key or new_key())
         graph = self.graph(made.graph.uid)
         graph.pushed = tuple(RemoteTask(graph, task.uid) for task in made.tasks)
@@ -200,9 +213,13 @@ class RemoteGraph:
 
         Args:
             key: an Idempotency-Key; by default a new one, so that a lost answer does no harm.
+
+        Raises:
+            TypeError: something in a task cannot be sent, or not there.
         """
         path = f"{self.path}/tasks"
-        pushed = await self.requests.post(path, NewTasks(tasks), PushedTasks, key=key or new_key())
+        new = NewTasks(tasks_as_sent(tasks))
+        pushed = await self.requests.post(path, new, PushedTasks, key=key or new_key())
         return tuple(RemoteTask(self, task.uid) for task in pushed.tasks)
 
     def task(self, uid: int) -> RemoteTask:
@@ -261,8 +278,12 @@ class RemoteGraph:
         return Events(self.requests.http, f"{self.path}/events", parameters, after, give_up_seconds)
 
 
-class RemoteTask(StandsForResult):
-    """A task of a graph of the server. In the arguments of a `NewTask` it stands for its result."""
+class RemoteTask(StandsForTask):
+    """A task of a graph of the server.
+
+    In the arguments of a `NewTask` it stands for its result, in a `TasksCondition` for itself, and
+    as `waits_on` for its success.
+    """
 
     def __init__(self, graph: RemoteGraph, uid: int):
         self._graph = graph
@@ -294,6 +315,7 @@ class RemoteTask(StandsForResult):
             TaskCancelled: it was cancelled.
             ResultReleased: the result is no longer kept.
             RequestFailed: the server refuses, or JSON cannot carry the result.
+            httpx.TransportError: there is no server.
         """
         while True:
             wait = min(POLL_SECONDS, WAIT_SECONDS_MAX)
@@ -318,9 +340,14 @@ class RemoteTask(StandsForResult):
         """Have it run again after it has failed or was cancelled."""
         return await self._requests.post(f"{self.path}/retry", {}, TaskInfo)
 
-    async def add_predecessor(self, waits_on: TasksCondition) -> TaskInfo:
-        """Have it wait for a condition as well."""
-        body = NewPredecessor(waits_on)
+    async def add_predecessor(self, waits_on: TasksCondition | RemoteTask) -> TaskInfo:
+        """Have it wait for a condition as well, or for the success of a task.
+
+        Raises:
+            RequestFailed: it has begun, or they would wait on each other.
+            TypeError: it is neither a condition nor a task.
+        """
+        body = NewPredecessor(condition_as_sent(waits_on))
         return await self._requests.post(f"{self.path}/predecessors", body, TaskInfo)
 
     async def logs(

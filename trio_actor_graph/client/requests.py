@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from trio_actor_graph.errors import TrioActorGraphError
-from trio_actor_graph.web.types import Problem
+from trio_actor_graph.web.types import Problem, StandsForTask
 
 T = TypeVar("T")
 
@@ -146,16 +146,7 @@ def problem_of(response: httpx.Response) -> Problem:
         return Problem("about:blank", response.reason_phrase or "no answer", response.status_code)
 
 
-class StandsForResult:
-    """Something that stands for the result of a task among the arguments of another one."""
-
-    @property
-    def uid(self) -> int:
-        """The task's uid."""
-        raise NotImplementedError
-
-
 def _encode(value: object) -> object:
-    if isinstance(value, StandsForResult):
+    if isinstance(value, StandsForTask):  # conditions have uids by now, so it is an argument
         return {"$result": value.uid}
     raise TypeError(f"JSON has nothing for {type(value).__qualname__}: {value!r:.100}")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Final, cast
 
-from trio_actor_graph.command_line.target import BadArguments, find_target
+from trio_actor_graph.command_line.target import BadArguments, find_target, takes
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
@@ -114,7 +114,7 @@ async def _serve(factory: Factory, arguments: argparse.Namespace) -> None:
 
     from trio_actor_graph.errors import GraphError
 
-    opened = factory()
+    opened = _call(factory, arguments.target)
     if not isinstance(opened, AbstractAsyncContextManager):
         raise BadArguments(
             f"{arguments.target!r} must return what open_coordinator() does, not {opened!r}"
@@ -131,9 +131,26 @@ async def _serve(factory: Factory, arguments: argparse.Namespace) -> None:
             )
             server = await stack.enter_async_context(serving)
         except GraphError as error:
-            raise BadArguments(str(error)) from None
+            raise BadArguments(_in_a_shell(str(error))) from None
         _tell_where(server)
         await trio.sleep_forever()
+
+
+def _call(factory: Factory, target: str) -> AbstractAsyncContextManager[Coordinator]:
+    try:
+        return factory()
+    except TypeError:
+        # Asked only now, because a decorator may give what the signature of the function wants.
+        if takes(factory, 0):
+            raise
+        raise BadArguments(
+            f"{target!r} is called without arguments, but wants some: {inspect.signature(factory)}"
+        ) from None
+
+
+def _in_a_shell(complaint: str) -> str:
+    """What `serve_http` says of its arguments, in the words of this command."""
+    return complaint.replace("allow_remote=True", "--allow-remote")
 
 
 def _tell_where(server: HttpServer) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from trio_actor_graph.command_line.logs import matching
 from trio_actor_graph.command_line.target import BadArguments
 from trio_actor_graph.command_line.watch import make_console
+from trio_actor_graph.extras import missing_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,9 +55,7 @@ def show_served_logs(wanted: Wanted) -> None:
     try:
         trio.run(_show, wanted)
     except ImportError as error:
-        raise BadArguments(
-            f"--at takes the extra `client`, which is not installed: {error}"
-        ) from None
+        raise BadArguments(missing_extra("--at needs", "client", error)) from None
 
 
 async def _show(wanted: Wanted) -> None:

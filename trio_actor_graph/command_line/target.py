@@ -85,6 +85,15 @@ def without_coordinator(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda graph, _: function(graph)
 
 
+def takes(function: Callable[..., Any], number: int) -> bool:
+    """Whether a function can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*[None] * number)
+    except TypeError:
+        return False
+    return True
+
+
 def _import(name: str) -> Any:
     directory = str(Path.cwd())
     if directory not in sys.path:
@@ -112,22 +121,14 @@ def _check_builder(function: Any, target: str) -> Callable[..., Any]:
     builder: Callable[..., Any] = function
     signature = inspect.signature(builder)
     wants_coordinator = list(signature.parameters)[1:2] == ["coordinator"]
-    if _takes(signature, 1) and not wants_coordinator:
+    if takes(builder, 1) and not wants_coordinator:
         return without_coordinator(builder)
-    if _takes(signature, 2):
+    if takes(builder, 2):
         return builder
     raise BadArguments(
         f"{target!r} can be called neither with a graph nor with a graph and a coordinator: "
         f"its arguments are {signature}"
     )
-
-
-def _takes(signature: inspect.Signature, number: int) -> bool:
-    try:
-        signature.bind(*[None] * number)
-    except TypeError:
-        return False
-    return True
 
 
 def _loops(loops: Any, options: list[LoopOption]) -> list[WorkerLoop]:

@@ -91,3 +91,29 @@ class StoreFull(msgspec.Struct, frozen=True, tag="store full", array_like=True):
 
 AttemptFailure: TypeAlias = Raised | TimedOut | Refused | StoreFull
 Failure: TypeAlias = Raised | TimedOut | LostTooOften | CannotStart | Refused | StoreFull
+
+
+def failure_line(failure: object) -> str:
+    """A failure in a line, the first of what it says."""
+    match failure:
+        case Raised():
+            return f"{failure.type_name}: {_first_line(failure.text)}".removesuffix(": ")
+        case TimedOut(seconds):
+            return f"ran longer than {seconds:g} s"
+        case LostTooOften():
+            return f"{failure.losses} workers died under it: {_first_line(failure.end.how)}"
+        case WorkerEnd():
+            return f"its worker was lost: {_first_line(failure.how)}"
+        case CannotStart():
+            last_line = failure.text.rstrip().rpartition("\n")[2]
+            return f"worker loop {failure.loop!r} cannot start: {last_line}"
+        case Refused():
+            return _first_line(failure.message)
+        case StoreFull():
+            return f"its result of {failure.size:,} bytes has no room"
+        case _:
+            return type(failure).__name__
+
+
+def _first_line(text: str) -> str:
+    return text.lstrip().partition("\n")[0]

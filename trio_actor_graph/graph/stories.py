@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
+from trio_actor_graph.graph.failures import failure_line
 from trio_actor_graph.graph.gates import Gate
 from trio_actor_graph.graph.records import AttemptRecord, GraphRecord, TaskRecord
 
 SHOWN_MAX: Final = 20
 """How many tasks one message names at most; enough to see the pattern."""
+
+CAUSE_CHARACTERS_MAX: Final = 200
+"""How much of a failure stands in a story: two lines of a terminal. `Task.error` has all of it."""
 
 
 def wait_path(task: TaskRecord, *predecessors: TaskRecord) -> str:
@@ -65,15 +69,20 @@ def stall_story(graph: GraphRecord) -> str:
     return f"graph {graph.name!r} is stalled:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def explain(task: TaskRecord) -> str:
-    """Why a task is in the state it is in."""
+def explain(task: TaskRecord, now: float | None = None) -> str:
+    """Why a task is in the state it is in.
+
+    Args:
+        now: the scheduler's time, to tell how long it is put off.
+    """
     match task.state:
         case "waiting" if task.attempt is not None:
             return f"{task.label} {_waits_for(task)}, to run right after it{_where(task.attempt)}"
         case "waiting":
             return f"{task.label} {_waits_for(task)}"
         case "ready" if task.retry_at is not None:
-            return f"{task.label} has failed in {task.attempts} attempt(s) and is put off"
+            tries = counted(task.attempts, "attempt")
+            return f"{task.label} has failed in {tries}{_last_cause(task)} {_put_off(task, now)}"
         case "ready":
             what = "a worker of its own" if task.is_suspect else "a slot"
             return (
@@ -85,7 +94,13 @@ def explain(task: TaskRecord) -> str:
         case "skipped":
             return f"{task.label} was skipped {_because(task)}"
         case _:
-            return f"{task.label} {_ended(task)} after {task.attempts} attempt(s)"
+            cause = "" if task.failure is None else f": {_cut(failure_line(task.failure))}"
+            return f"{task.label} {_ended(task)} after {counted(task.attempts, 'attempt')}{cause}"
+
+
+def counted(number: int, thing: str) -> str:
+    """So many of something: "1 attempt", "3 attempts"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def skip_cause(task: TaskRecord) -> TaskRecord | None:
@@ -161,7 +176,25 @@ def _where(attempt: AttemptRecord | None) -> str:
     if attempt is None:
         return ""
     awaits = f" and awaits {_labels(attempt.awaits.values())}" if attempt.awaits else ""
-    return f" on worker {attempt.worker.worker_id}{awaits}"
+    return f" on worker {attempt.worker.name}{awaits}"
+
+
+def _last_cause(task: TaskRecord) -> str:
+    if not task.history:
+        return ""
+    return f" ({_cut(failure_line(task.history[-1].failure))})"
+
+
+def _put_off(task: TaskRecord, now: float | None) -> str:
+    """When the next attempt comes, where both times are known."""
+    if now is None or task.retry_at is None:
+        return "and is put off"
+    return f"and is put off: the next one comes in {max(0.0, task.retry_at - now):.1f} s"
+
+
+def _cut(text: str) -> str:
+    is_long = len(text) > CAUSE_CHARACTERS_MAX
+    return f"{text[:CAUSE_CHARACTERS_MAX]}..." if is_long else text
 
 
 def _because(task: TaskRecord) -> str:
@@ -209,7 +242,8 @@ def _workers_text(task: TaskRecord) -> str:
     ready = sum(w.is_ready for w in workers)
     starting = len(workers) - ready
     queued = len(task.loop.ready) + len(task.loop.suspects)
-    return f"{ready} workers, {starting} starting, {queued} tasks ready"
+    tasks = counted(queued, "task")
+    return f"{counted(ready, 'worker')}, {starting} starting, {tasks} ready"
 
 
 def _with_state(task: TaskRecord) -> str:

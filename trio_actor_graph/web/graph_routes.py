@@ -12,7 +12,7 @@ import msgspec
 from trio_actor_graph.web.answers import EVENT_STREAM, Answer, Streamed, json_answer
 from trio_actor_graph.web.paging import decode_cursor, encode_cursor
 from trio_actor_graph.web.problems import ProblemRaised
-from trio_actor_graph.web.pushing import check_batch, create
+from trio_actor_graph.web.pushing import check_batch, create, kept
 from trio_actor_graph.web.queries import EventsQuery, GraphsQuery, said
 from trio_actor_graph.web.routing import Asked, Route
 from trio_actor_graph.web.sse import stream_events
@@ -44,9 +44,10 @@ async def create_graph(asked: Asked) -> Answer:
     server = asked.serving
     # Before anything is opened.
     batch = check_batch(server.coordinator, new.tasks, None, may_refer=asked.may_refer)
-    graph = await server.graphs.open(server.nursery, new.name)
+    graph = await server.graphs.open(server.nursery, new)
     try:
         tasks = create(server.coordinator, graph, batch)
+        server.graphs.keep(graph, kept(graph, new.tasks, tasks))
     except Exception:  # somebody has been quick to cancel it
         await server.graphs.delete(graph.uid)
         raise
@@ -97,7 +98,7 @@ def _events(asked: Asked, graph_uid: int | None) -> Streamed:
     unknown = kinds - _KINDS
     if unknown:
         names = ", ".join(sorted(_KINDS))
-        raise ProblemRaised("bad-request", f"kinds are {names}, not {', '.join(sorted(unknown))}")
+        raise ProblemRaised("bad-parameter", f"kinds are {names}, not {', '.join(sorted(unknown))}")
     return stream_events(asked.serving, after, graph_uid, kinds)
 
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 
-from trio_actor_graph.errors import GraphError, GraphStalled
-from trio_actor_graph.graph.records import GraphRecord
+from trio_actor_graph.errors import GraphError, GraphStalled, TaskFailed, WorkerStartError
+from trio_actor_graph.graph.records import GraphRecord, TaskRecord
 from trio_actor_graph.graph.states import GraphState
 from trio_actor_graph.logs import LogStore, cut
 from trio_actor_graph.observers import GraphHappening, Observer
 from trio_actor_graph.web.limits import HttpLimits
 from trio_actor_graph.web.problems import ProblemRaised
-from trio_actor_graph.web.types import Graph
+from trio_actor_graph.web.types import Graph, NewGraph
 from trio_actor_graph.web.views import shown_name
+from trio_actor_graph.web.waiting import first_of
 
 if TYPE_CHECKING:
     from trio_actor_graph.coordinator import Coordinator
     from trio_actor_graph.handles import TaskGraph
+    from trio_actor_graph.task import Task
 
 
 class SeenGraph:
@@ -67,13 +70,19 @@ class _Remote:
 
 
 class Graphs(Observer):
-    """All graphs that one server shows."""
+    """All graphs that one server shows.
+
+    Args:
+        stopping: set when the server ends.
+    """
 
     wants_moves = False
 
-    def __init__(self, coordinator: Coordinator, limits: HttpLimits):
+    def __init__(self, coordinator: Coordinator, limits: HttpLimits, stopping: trio.Event):
         self._coordinator = coordinator
         self._limits = limits
+        self._stopping = stopping
+        self._kept: dict[int, list[Task[Any]]] = {}  # handles, by the uid of an open graph
         self._remote: dict[int, _Remote] = {}
         self._closed: dict[int, SeenGraph] = {}  # oldest first
         self._opening = 0
@@ -129,8 +138,8 @@ class Graphs(Observer):
 
     # ---- those opened over HTTP -------------------------------------------------------------
 
-    async def open(self, nursery: trio.Nursery, name: str | None) -> TaskGraph:
-        """Open a graph that stays open until it is deleted.
+    async def open(self, nursery: trio.Nursery, new: NewGraph) -> TaskGraph:
+        """Open a graph that stays open until it is deleted, without its tasks.
 
         Raises:
             ProblemRaised: there are too many.
@@ -138,8 +147,10 @@ class Graphs(Observer):
         if len(self._remote) + self._opening >= self._limits.remote_graphs:
             raise ProblemRaised("too-many-graphs", f"{self._limits.remote_graphs} are open")
         self._opening += 1
+        # Its tasks would live as long as it is open, with handles among their arguments.
+        new = msgspec.structs.replace(new, tasks=())
         try:
-            graph: TaskGraph = await nursery.start(self._hold, name)
+            graph: TaskGraph = await nursery.start(self._hold, new)
         finally:
             self._opening -= 1
         return graph
@@ -159,27 +170,50 @@ class Graphs(Observer):
         remote.is_deleted.set()
         await remote.is_closed.wait()
 
-    async def _hold(self, name: str | None, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+    async def _hold(self, new: NewGraph, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         remote: _Remote | None = None
         try:
-            async with self._coordinator.open_graph(name, on_failure="continue") as graph:
+            async with self._coordinator.open_graph(
+                new.name,
+                on_failure=new.on_failure,
+                keep_results=new.keep_results,
+                stored_bytes_max=new.stored_bytes_max,
+            ) as graph:
                 remote = self._remote[graph.uid] = _Remote(graph)
                 task_status.started(graph)
                 try:
                     await remote.is_deleted.wait()
+                except trio.Cancelled:
+                    # By a failure that has ended the graph, which can be read all the same; or by
+                    # the end of the server, which has been told by then.
+                    with trio.CancelScope(shield=True):
+                        await first_of(remote.is_deleted.wait, self._stopping.wait)
+                    raise
                 finally:
                     graph.cancel()
-        except (GraphStalled, GraphError):
-            pass  # it was told as the graph's state; or the coordinator has been closed
+        except* (GraphError, GraphStalled, TaskFailed, WorkerStartError):
+            # A stall and failures were told as states; or the coordinator has been closed. Whatever
+            # becomes of a client's tasks is no reason to end the server.
+            pass
         finally:
             if remote is not None:
                 del self._remote[remote.graph.uid]
                 remote.is_closed.set()
 
+    # ---- results that clients want to read --------------------------------------------------
+
+    def keep(self, graph: TaskGraph, tasks: list[TaskRecord]) -> None:
+        """Keep the results of these tasks until their graph is closed."""
+        if graph.counts_needs and tasks:
+            self._kept.setdefault(graph.uid, []).extend(map(graph.handle, tasks))
+
     # ---- those the app has closed -----------------------------------------------------------
 
     def on_graph(self, graph: TaskGraph, happening: GraphHappening) -> None:
-        if happening != "closed" or graph.uid in self._remote:
+        if happening != "closed":
+            return
+        self._kept.pop(graph.uid, None)
+        if graph.uid in self._remote:
             return
         view = _view(graph, False, "closed")
         self._closed[graph.uid] = SeenGraph(graph.record, graph.log_store, None, view)
@@ -197,7 +231,7 @@ class Graphs(Observer):
 
 
 def _view(graph: TaskGraph, is_remote: bool, state: GraphState | None = None) -> Graph:
-    story = graph.stall_story
+    story, fatal = graph.stall_story, graph.cancelled_because
     return Graph(
         uid=graph.uid,
         name=shown_name(graph.name),
@@ -209,4 +243,8 @@ def _view(graph: TaskGraph, is_remote: bool, state: GraphState | None = None) ->
         ended_at=graph.ended_at,
         story=None if story is None else cut(story),
         log_lines_dropped=graph.logs_dropped,
+        on_failure=graph.on_failure,
+        keep_results="needed" if graph.counts_needs else "all",
+        stored_bytes_max=graph.results.bytes_max,
+        cancelled_because=None if fatal is None else fatal.uid,
     )

@@ -58,7 +58,7 @@ class IdempotencyKeys:
         """
         if not 1 <= len(key) <= KEY_CHARACTERS_MAX or not key.isprintable():
             raise ProblemRaised(
-                "bad-request",
+                "bad-parameter",
                 f"an Idempotency-Key has 1 to {KEY_CHARACTERS_MAX} printable characters",
             )
         fingerprint = _fingerprint(asked)

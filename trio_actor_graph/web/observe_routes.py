@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from trio_actor_graph.errors import GraphError
+from trio_actor_graph.extras import missing_extra
 from trio_actor_graph.graph.reading import ancestors, descendants
 from trio_actor_graph.graph.records import GraphRecord, TaskRecord
 from trio_actor_graph.logs import LogLine, select
@@ -70,7 +71,7 @@ def _logs(
     try:
         lines = select(found, level, attempt, query.limit + 1)
     except GraphError as error:
-        raise ProblemRaised("bad-request", str(error)) from error
+        raise ProblemRaised("bad-parameter", str(error)) from error
     page = _first_bytes(lines[: query.limit])
     last = page[-1].number if page else after
     return json_answer(
@@ -101,9 +102,8 @@ async def draw_graph(asked: Asked) -> Answer:
         picture = picture_of(_record(asked))
         svg = await _in_thread(partial(_svg, picture, query))
     except ModuleNotFoundError as error:
-        raise ProblemRaised(
-            "not-supported", f"pictures need {error.name}: the extra 'draw' is not installed"
-        ) from error
+        detail = missing_extra("pictures need", "draw", error)
+        raise ProblemRaised("not-supported", detail) from error
     # It is shown by itself too, where a script or a link in it would be a page's.
     policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
     return Answer(svg, media_type=SVG, headers={"Content-Security-Policy": policy})

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
+from trio_actor_graph.web import types as web_types
 from trio_actor_graph.web.answers import JSON
+from trio_actor_graph.web.docstrings import described
 from trio_actor_graph.web.idempotency import KEY_CHARACTERS_MAX
 from trio_actor_graph.web.problems import KINDS
 from trio_actor_graph.web.problems import MEDIA_TYPE as PROBLEM
@@ -19,6 +21,7 @@ _REF: Final = "#/components/schemas/{name}"
 
 ANY_ROUTE: Final = (
     "bad-request",
+    "bad-parameter",
     "unauthorized",
     "forbidden-host",
     "forbidden-origin",
@@ -43,6 +46,8 @@ def openapi_document(routes: Sequence[Route], version: str, needs_token: bool) -
     types = list(dict.fromkeys(_types(routes)))
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     schema_of = dict(zip(types, schemas, strict=True))
+    for name, schema in components.items():
+        _describe(schema, getattr(web_types, name))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of)
@@ -61,6 +66,14 @@ def openapi_document(routes: Sequence[Route], version: str, needs_token: bool) -
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
     return msgspec.json.encode(document)
+
+
+def _describe(schema: dict[str, Any], struct: type) -> None:
+    """Write down what the docstring of a struct says where readers of a schema look for it."""
+    head, attributes = described(struct)
+    schema["description"] = head
+    for name, text in attributes.items():
+        schema["properties"][name]["description"] = text
 
 
 def _types(routes: Iterable[Route]) -> Iterable[Any]:

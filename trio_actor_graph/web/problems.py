@@ -25,7 +25,8 @@ class Kind(NamedTuple):
 
 
 KINDS: Final[dict[str, Kind]] = {
-    "bad-request": Kind(400, "The request is not valid HTTP, or a parameter is wrong"),
+    "bad-request": Kind(400, "The request is not valid HTTP"),
+    "bad-parameter": Kind(400, "A parameter or a header has a wrong value"),
     "bad-cursor": Kind(400, "The cursor is none that this server gave for this list"),
     "bad-json": Kind(400, "The body is not JSON of the type that is asked for"),
     "unauthorized": Kind(401, "The token is missing or wrong"),

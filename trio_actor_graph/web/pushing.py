@@ -10,12 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import dropwhile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
 
 from trio_actor_graph.calls import Call, Options, check_options
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks
 from trio_actor_graph.graph.records import TaskRecord
+from trio_actor_graph.retries import RetryPolicy
 from trio_actor_graph.task import Task
 from trio_actor_graph.web.arguments import (
     RESULT,
@@ -27,11 +30,13 @@ from trio_actor_graph.web.arguments import (
     replace_mark,
 )
 from trio_actor_graph.web.problems import ProblemRaised
+from trio_actor_graph.web.signatures import Signatures
 from trio_actor_graph.web.types import (
     CONDITION_DEPTH_MAX,
     NewTask,
     ProblemPlace,
     PushedTask,
+    RetryOptions,
     TaskRef,
     TasksCondition,
 )
@@ -73,6 +78,7 @@ class Batch:
     Attributes:
         order: their indices in an order in which each comes after those it waits on.
         args_marks, kwargs_marks: by index, what in arguments stands for something else.
+        policies: how tasks are retried, by what they say.
     """
 
     def __init__(self, checker: _Checker, order: list[int]):
@@ -81,6 +87,12 @@ class Batch:
         self.order = order
         self.args_marks = checker.args_marks
         self.kwargs_marks = checker.kwargs_marks
+        self.policies = checker.policies
+
+    def retries(self, task: NewTask) -> int | RetryPolicy | None:
+        """What one of its tasks says about retries, as the graph knows it."""
+        said = task.retries
+        return self.policies[said] if isinstance(said, RetryOptions) else said
 
 
 def check_batch(
@@ -135,7 +147,8 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
             for place in batch.kwargs_marks.get(index, ()):
                 replace_mark(place, task.kwargs, handle_of)
             call = Call(task.function, tuple(args), task.kwargs)
-            created[index] = coordinator.create_task(graph, call, _options_of(task, uid_of))
+            options = _options_of(task, batch.retries(task), uid_of)
+            created[index] = coordinator.create_task(graph, call, options)
     except Exception as error:
         # A rule that was not looked at. What was created has not been given to anybody yet.
         for record in created.values():
@@ -147,15 +160,28 @@ def create(coordinator: Coordinator, graph: TaskGraph, batch: Batch) -> tuple[Pu
     return tuple([PushedTask(created[i].uid, task.key) for i, task in enumerate(batch.new)])
 
 
-def _options_of(task: NewTask, uid_of: Callable[[TaskRef], int]) -> Options:
+def _options_of(
+    task: NewTask, retries: int | RetryPolicy | None, uid_of: Callable[[TaskRef], int]
+) -> Options:
+    waits_on = _waits_on(task)
     return check_options(
-        None if task.waits_on is None else as_condition(task.waits_on, uid_of),
+        None if waits_on is None else as_condition(waits_on, uid_of),
         task.name,
         task.priority,
-        task.retries,
+        retries,
         task.timeout_seconds,
         task.worker_loop,
     )
+
+
+def kept(
+    graph: TaskGraph, new: Sequence[NewTask], pushed: Sequence[PushedTask]
+) -> list[TaskRecord]:
+    """Those of the pushed tasks whose results are to be kept for clients."""
+    if not graph.counts_needs:
+        return []
+    tasks = graph.record.tasks
+    return [tasks[made.uid] for task, made in zip(new, pushed, strict=True) if task.keep_result]
 
 
 def as_condition(condition: TasksCondition, uid_of: Callable[[Any], int]) -> AnyCondition:
@@ -201,9 +227,15 @@ def condition_refs(condition: TasksCondition, path: str) -> Iterator[tuple[str, 
     while pending:
         at, path = pending.pop()
         for name, refs in (("succeeded", at.succeeded), ("completed", at.completed)):
-            yield from ((f"{path}.{name}[{i}]", ref) for i, ref in enumerate(refs or ()))
+            named = cast("tuple[TaskRef, ...]", refs or ())  # as it was decoded
+            yield from ((f"{path}.{name}[{i}]", ref) for i, ref in enumerate(named))
         for name, parts in (("all_of", at.all_of), ("any_of", at.any_of)):
             pending += [(each, f"{path}.{name}[{i}]") for i, each in enumerate(parts or ())]
+
+
+def _waits_on(task: NewTask) -> TasksCondition | None:
+    """The condition of a task that was decoded; only clients know anything shorter."""
+    return cast("TasksCondition | None", task.waits_on)
 
 
 class _EnoughErrors(Exception):
@@ -226,10 +258,12 @@ class _Checker:
         self.new = new
         self._graph = graph
         self._may_refer = may_refer
+        self._signatures = Signatures()
         self._unsendable: dict[tuple[str, str | None], str | None] = {}
         self.keys: Known = {}
         self.args_marks: dict[int, list[Place]] = {}
         self.kwargs_marks: dict[int, list[Place]] = {}
+        self.policies: dict[RetryOptions, RetryPolicy] = {}
         self.edges: list[set[int]] = [set() for _ in new]
         self.errors: list[ProblemPlace] = []
 
@@ -248,17 +282,27 @@ class _Checker:
             check_options(None, task.name, 0, None, task.timeout_seconds, None)
         except GraphError as error:
             self._note(path, str(error))
+        if isinstance(task.retries, RetryOptions) and task.retries not in self.policies:
+            try:
+                self.policies[task.retries] = RetryPolicy(**msgspec.structs.asdict(task.retries))
+            except GraphError as error:
+                self._note(f"{path}.retries", str(error))
         if self._may_refer:
             args, kwargs = enumerate(task.args), task.kwargs.items()
             self._check_arguments(index, f"{path}.args", args, self.args_marks)
             self._check_arguments(index, f"{path}.kwargs", kwargs, self.kwargs_marks)
-        if task.waits_on is not None:
+        if (entry := self._functions.get(task.function)) is not None:
+            names = tuple(task.kwargs)
+            misfit = self._signatures.misfit(task.function, entry.function, len(task.args), names)
+            if misfit is not None:
+                self._note(f"{path}.{misfit.where}", misfit.detail)
+        if (waits_on := _waits_on(task)) is not None:
             is_good = True
-            for wrong in check_condition(task.waits_on, f"{path}.waits_on"):
+            for wrong in check_condition(waits_on, f"{path}.waits_on"):
                 is_good = False
                 self._note(wrong.path, wrong.detail)
             if is_good:
-                for at, ref in condition_refs(task.waits_on, f"{path}.waits_on"):
+                for at, ref in condition_refs(waits_on, f"{path}.waits_on"):
                     if (detail := self._check_ref(index, ref)) is not None:
                         self._note(at, detail)
 

@@ -46,14 +46,15 @@ async def answer_result(
         ProblemRaised: there is none, and never will be; or it cannot be told.
     """
     graph = seen.live
+    # Also while it waits, because it is a reason to keep the result.
+    handle = None if graph is None else graph.handle(task)
     if graph is not None and not task.is_ended and wait_seconds > 0:
         with trio.move_on_after(wait_seconds):
             await first_of(lambda: graph.wait_ended(task), server.stopping.wait)
-    if graph is None or graph.state == "closed":
+    if graph is None or handle is None or graph.state == "closed":
         if task.state == "succeeded":
             raise ProblemRaised("result-released", "its graph has been closed")
         raise failure_problem(task)
-    handle = graph.handle(task)
     if not task.is_ended:
         return json_answer(Pending(task.uid, task.state), 202, {"Retry-After": "1"})
     if task.state == "succeeded":

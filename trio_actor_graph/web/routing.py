@@ -21,6 +21,7 @@ from starlette.routing import Router
 from trio_actor_graph.errors import GraphError
 from trio_actor_graph.web.answers import EVENT_STREAM, JSON, Answer, Streamed
 from trio_actor_graph.web.arguments import check_json, may_refer
+from trio_actor_graph.web.mistakes import wrong_json, wrong_value
 from trio_actor_graph.web.problems import MEDIA_TYPE, ProblemRaised, encode_problem
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def _decode_body(request: Request, route: Route, body: bytes, limits: HttpLimits
     try:
         return msgspec.json.decode(body, type=route.body)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, UnicodeError) as error:
-        raise ProblemRaised("bad-json", str(error)) from None
+        raise ProblemRaised("bad-json", wrong_json(error, body, route.body)) from None
 
 
 def _query(request: Request, route: Route) -> Any:
@@ -208,18 +209,19 @@ def _query(request: Request, route: Route) -> Any:
     given: dict[str, Any] = {}
     items = request.query_params.multi_items()
     if len(items) > QUERY_PARTS_MAX:
-        raise ProblemRaised("bad-request", f"there are more than {QUERY_PARTS_MAX} parameters")
+        raise ProblemRaised("bad-parameter", f"there are more than {QUERY_PARTS_MAX} parameters")
     for name, value in items:
         if name in repeated:
             given.setdefault(name, []).append(value)
         elif name in given:
-            raise ProblemRaised("bad-request", f"the parameter {name!r} is given twice")
+            raise ProblemRaised("bad-parameter", f"the parameter {name!r} is given twice")
         else:
             given[name] = value
     try:
         return msgspec.convert(given, route.query, strict=False)
     except msgspec.ValidationError as error:
-        raise ProblemRaised("bad-request", f"a parameter: {error}") from None
+        detail = f"a parameter: {wrong_value(error, route.query)}"
+        raise ProblemRaised("bad-parameter", detail) from None
 
 
 @cache

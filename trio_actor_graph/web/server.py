@@ -64,12 +64,12 @@ class HttpServer:
         self.coordinator = coordinator
         self.limits = limits
         self.nursery = nursery
-        self.graphs = Graphs(coordinator, limits)
+        self.stopping = trio.Event()
+        self.graphs = Graphs(coordinator, limits, self.stopping)
         self.ring = EventRing(coordinator, limits)
         self.keys = IdempotencyKeys(limits)
         self.access = Access(place.token, place.port, hosts, place.is_remote, limits)
         self.openapi = _document(place.token is not None)
-        self.stopping = trio.Event()
         self.connections = Connections(Gate(self, build_router(self, ROUTES)), limits)
 
     def __repr__(self) -> str:

@@ -13,11 +13,9 @@ from trio_actor_graph.web.answers import Answer, json_answer
 from trio_actor_graph.web.metrics import MEDIA_TYPE as METRICS
 from trio_actor_graph.web.metrics import metrics_text
 from trio_actor_graph.web.routing import Asked, Route
+from trio_actor_graph.web.signatures import SIGNATURE_CHARACTERS_MAX, signature_text
 from trio_actor_graph.web.types import Health, TaskType, TaskTypes, Workers
 from trio_actor_graph.web.views import worker_view
-
-SIGNATURE_CHARACTERS_MAX: Final = 1_000
-"""How much of a signature is shown; defaults may be anything, and as long as they like."""
 
 
 async def list_workers(asked: Asked) -> Answer:
@@ -44,7 +42,7 @@ async def list_task_types(asked: Asked) -> Answer:
                     name=name,
                     worker_loop=entry.loop,
                     is_async=entry.is_async,
-                    signature=_signature(entry.function),
+                    signature=signature_text(entry.function),
                     summary=_summary(entry.function),
                 )
                 for name, entry in sorted(entries.items())
@@ -77,13 +75,6 @@ def package_version() -> str:
         return version("trio-actor-graph")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _signature(function: Any) -> str:
-    try:
-        return str(inspect.signature(function))[:SIGNATURE_CHARACTERS_MAX]
-    except Exception:  # noqa: BLE001  built-in functions have none, and a default may do anything
-        return "(...)"
 
 
 def _summary(function: Any) -> str | None:

@@ -6,6 +6,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Final
 
+from trio_actor_graph.clock import scheduler_seconds
 from trio_actor_graph.errors import CycleError, GraphError
 from trio_actor_graph.graph.records import TaskRecord
 from trio_actor_graph.graph.stories import explain
@@ -18,6 +19,7 @@ from trio_actor_graph.web.pushing import (
     as_condition,
     check_condition,
     condition_refs,
+    kept,
     push,
 )
 from trio_actor_graph.web.queries import ResultQuery, TasksQuery, said
@@ -78,6 +80,7 @@ async def push_tasks(asked: Asked) -> Answer:
     server = asked.serving
     graph = server.graphs.get_open(asked.path["graph"])
     pushed = push(server.coordinator, graph, new.tasks, may_refer=asked.may_refer)
+    server.graphs.keep(graph, kept(graph, new.tasks, pushed))
     return json_answer(PushedTasks(pushed), 201)
 
 
@@ -89,7 +92,7 @@ async def read_task(asked: Asked) -> Answer:
 async def explain_task(asked: Asked) -> Answer:
     """Why a task is in the state it is in."""
     task = task_asked_for(asked)
-    return json_answer(Explanation(task.uid, task.state, cut(explain(task))))
+    return json_answer(Explanation(task.uid, task.state, cut(explain(task, scheduler_seconds()))))
 
 
 async def cancel_task(asked: Asked) -> Answer:

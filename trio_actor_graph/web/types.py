@@ -6,10 +6,11 @@ client uses them too. Times are Unix seconds, durations are seconds, uids are in
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from trio_actor_graph.checks import TIMEOUT_SECONDS_MAX
 from trio_actor_graph.graph.states import GraphState, TaskState
 
 BATCH_TASKS_MAX: Final = 10_000
@@ -41,6 +42,27 @@ TaskRef: TypeAlias = Uid | Key
 """A task: its uid, or the key that the same request gives to one of its new tasks."""
 
 
+class StandsForTask:
+    """What stands for a task of a server in a client. It is sent as the task's uid."""
+
+    __slots__ = ()
+
+    @property
+    def uid(self) -> int:
+        """The task's uid."""
+        raise NotImplementedError
+
+
+if TYPE_CHECKING:
+    GivenTask: TypeAlias = TaskRef | StandsForTask
+    """What a client may name a task by; nothing else than `TaskRef` is ever decoded."""
+else:
+    GivenTask = TaskRef
+
+_DECODED: Final[frozenset[type]] = frozenset({int, str})
+"""Of what types a `TaskRef` is."""
+
+
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of a request: a misspelt field is an error, not a default."""
 
@@ -51,14 +73,63 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TasksCondition(Strict, frozen=True):
     """At least `at_least` (by default all) of the tasks have succeeded, or completed in any way.
 
-    Exactly one of `succeeded` and `completed` is given.
+    Exactly one of `succeeded`, `completed`, `all_of` and `any_of` is given.
+
+    Attributes:
+        succeeded: tasks that are to have succeeded. In the client a `RemoteTask` names itself.
+        completed: tasks that are to have ended in any way.
+        at_least: how many of them; by default all.
+        all_of: conditions that are all to hold.
+        any_of: conditions of which one is to hold.
     """
 
-    succeeded: Annotated[tuple[TaskRef, ...], msgspec.Meta(min_length=1)] | None = None
-    completed: Annotated[tuple[TaskRef, ...], msgspec.Meta(min_length=1)] | None = None
+    succeeded: Annotated[tuple[GivenTask, ...], msgspec.Meta(min_length=1)] | None = None
+    completed: Annotated[tuple[GivenTask, ...], msgspec.Meta(min_length=1)] | None = None
     at_least: Annotated[int, msgspec.Meta(ge=1)] | None = None
     all_of: Annotated[tuple[TasksCondition, ...], msgspec.Meta(min_length=1)] | None = None
     any_of: Annotated[tuple[TasksCondition, ...], msgspec.Meta(min_length=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.succeeded is not None:
+            self._name_by_uids("succeeded", self.succeeded)
+        if self.completed is not None:
+            self._name_by_uids("completed", self.completed)
+
+    def _name_by_uids(self, field: str, refs: Any) -> None:
+        if isinstance(refs, StandsForTask):
+            raise TypeError(f"{field} takes a tuple of tasks: {field}=({refs!r},)")
+        if not _DECODED.issuperset(map(type, refs)):  # never where a server decodes it
+            uids = tuple(ref.uid if isinstance(ref, StandsForTask) else ref for ref in refs)
+            msgspec.structs.force_setattr(self, field, uids)
+
+
+if TYPE_CHECKING:
+    GivenCondition: TypeAlias = TasksCondition | StandsForTask
+    """What a client may give as a condition: a task means that it has succeeded."""
+else:
+    GivenCondition = TasksCondition
+
+
+class RetryOptions(Strict, frozen=True):
+    """How often a failed attempt is tried again, and how long after: a `RetryPolicy` as JSON.
+
+    The n-th retry comes `delay_seconds * factor ** (n - 1)` after the failure, at most
+    `delay_seconds_max`, less a random part of up to `jitter` of it.
+
+    Attributes:
+        retries: how many failed attempts are answered by another one.
+        delay_seconds: how long after the first failure.
+        factor: how much longer after each further one.
+        delay_seconds_max: and how long at most.
+        jitter: the part of the delay, 0 to 1, that is taken off at random, so that tasks that
+            failed together do not come back together.
+    """
+
+    retries: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+    delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_SECONDS_MAX)] = 0.0
+    factor: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 2.0
+    delay_seconds_max: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_SECONDS_MAX)] = 60.0
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
 
 
 class NewTask(Strict, frozen=True):
@@ -70,30 +141,53 @@ class NewTask(Strict, frozen=True):
         args, kwargs: arguments as JSON. The object ``{"$result": TASK}``, anywhere in them, stands
             for the result of a task, and makes it a predecessor; ``{"$literal": VALUE}`` is VALUE
             as it stands, for data that happens to look like that.
-        waits_on: a condition beside those results.
+        waits_on: a condition beside those results. In the client a `RemoteTask` may stand here, and
+            means that it has succeeded.
         name: for people; by default the function's.
-        retries: how often a failed attempt is tried again.
+        priority: of the tasks that are ready, those with larger numbers run first; among equals
+            those that were ready first. It takes no slot from a task that runs.
+        retries: how often a failed attempt is tried again; or also how long after. By default what
+            the function asks for, and that is not at all if it does not say.
         timeout_seconds: how long one attempt may run.
         worker_loop: where it runs; by default where its function is assigned.
+        keep_result: in a graph with `keep_results` "needed": its result is kept until the graph is
+            closed, for clients to read.
     """
 
     function: Name
     key: Key | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
-    waits_on: TasksCondition | None = None
+    waits_on: GivenCondition | None = None
     name: Name | None = None
     priority: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] = 0
-    retries: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | RetryOptions | None = None
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
     worker_loop: Name | None = None
+    keep_result: bool = False
 
 
 class NewGraph(Strict, frozen=True):
-    """A graph to create, with its first tasks: all of it happens, or nothing."""
+    """A graph to create, with its first tasks: all of it happens, or nothing.
+
+    Attributes:
+        name: for people; by default "graph-N".
+        tasks: all of them are created, or the graph is not.
+        on_failure: what a failure does that no `completed` condition waits for. "continue": it
+            stays on its task. "cancel": the first one cancels the graph, which can be read until it
+            is deleted, and takes no more tasks.
+        keep_results: "all" until the graph is deleted; or "needed", which releases a result when no
+            task that has not ended waits for it, no client is waiting for it, and its task was not
+            pushed with `keep_result`. Tasks of such a graph cannot be retried by hand.
+        stored_bytes_max: how many bytes of encoded results the graph keeps; a task whose result has
+            no room fails. By default half of the machine's memory.
+    """
 
     name: Name | None = None
     tasks: Annotated[tuple[NewTask, ...], msgspec.Meta(max_length=BATCH_TASKS_MAX)] = ()
+    on_failure: Literal["continue", "cancel"] = "continue"
+    keep_results: Literal["all", "needed"] = "all"
+    stored_bytes_max: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
 
 
 class NewTasks(Strict, frozen=True):
@@ -122,6 +216,12 @@ class Graph(msgspec.Struct, frozen=True):
 
     Attributes:
         counts: tasks by state.
+        stored_bytes: how many bytes of encoded results it keeps now.
+        on_failure: what a failure does that nobody has seen; "raise" only in graphs of the app, to
+            which it is told when the app leaves the graph.
+        keep_results: which results are kept.
+        stored_bytes_max: how many bytes of them there may be.
+        cancelled_because: the task whose failure has cancelled it, by `on_failure` "cancel".
         is_remote: it was created over HTTP, and can be deleted over HTTP.
         created_at, ended_at: when it was opened; when its last task ended, None while some run.
         story: what waits on what, if it is stalled.
@@ -138,6 +238,10 @@ class Graph(msgspec.Struct, frozen=True):
     ended_at: float | None
     story: str | None = None
     log_lines_dropped: int = 0
+    on_failure: Literal["raise", "continue", "cancel"] = "continue"
+    keep_results: Literal["all", "needed"] = "all"
+    stored_bytes_max: int | None = None
+    cancelled_because: int | None = None
 
 
 class PushedTask(msgspec.Struct, frozen=True):

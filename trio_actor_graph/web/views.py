@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from trio_actor_graph.clock import unix_seconds_if
+from trio_actor_graph.clock import scheduler_seconds, unix_seconds_if
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, Tasks
 from trio_actor_graph.graph.failures import (
     CannotStart,
@@ -101,7 +101,7 @@ def task_info(task: TaskRecord) -> TaskInfo:
         returned=None if task.returns is None else task.returns.uid,
         attempts=tuple(_attempts(task)),
         traceback=traceback_of(task),
-        story=cut(explain(task)),
+        story=cut(explain(task, scheduler_seconds())),
         is_waits_on_cut=is_cut,
     )
 

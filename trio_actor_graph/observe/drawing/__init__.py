@@ -3,7 +3,7 @@
     records -> Picture (`seeing`) -> smaller (`folding`) -> Scene (`layout`, `scene`) -> text
 
 `.dot` and `.mmd` are written from the picture and need nothing more. For the others igraph lays
-out, and Pillow writes `.png`: ``pip install 'trio-actor-graph[draw]'``.
+out, and Pillow writes `.png`: the extra ``draw``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from trio_actor_graph.errors import GraphError
+from trio_actor_graph.extras import missing_extra
 from trio_actor_graph.graph.records import GraphRecord
 from trio_actor_graph.observe.drawing.dot import dot_text
 from trio_actor_graph.observe.drawing.folding import NODES_MAX, fold
@@ -91,8 +92,8 @@ def render(
         return writer(graph, nodes_max, direction)
     except ModuleNotFoundError as error:
         raise GraphError(
-            f"a {suffix} picture needs {error.name}: pip install 'trio-actor-graph[draw]' "
-            "(.dot and .mmd need nothing)"
+            missing_extra(f"a {suffix} picture needs", "draw", error)
+            + "; .dot and .mmd need nothing"
         ) from error
 
 

@@ -13,15 +13,7 @@ from collections.abc import Hashable, Iterator
 from typing import Final, NamedTuple
 
 from trio_actor_graph.graph.conditions import AllOf, AnyCondition, AnyOf, Tasks, leaves
-from trio_actor_graph.graph.failures import (
-    CannotStart,
-    LostTooOften,
-    Raised,
-    Refused,
-    StoreFull,
-    TimedOut,
-    WorkerEnd,
-)
+from trio_actor_graph.graph.failures import failure_line
 from trio_actor_graph.graph.reading import conditions_of
 from trio_actor_graph.graph.records import GraphRecord, TaskRecord
 from trio_actor_graph.graph.states import TERMINAL
@@ -284,34 +276,8 @@ def _error_line(task: TaskRecord) -> str:
         return clean(f"because {cause.label} {cause.state}", ERROR_CHARACTERS_MAX)
     failure = task.failure
     if task.state == "failed" and failure is not None:
-        return _failure_line(failure)
+        return clean(failure_line(failure), ERROR_CHARACTERS_MAX)
     if task.history:
         last = task.history[-1]
-        return clean(f"attempt {last.number}: {_failure_line(last.failure)}", ERROR_CHARACTERS_MAX)
+        return clean(f"attempt {last.number}: {failure_line(last.failure)}", ERROR_CHARACTERS_MAX)
     return ""
-
-
-def _failure_line(failure: object) -> str:
-    match failure:
-        case Raised():
-            text = f"{failure.type_name}: {_first_line(failure.text)}"
-        case TimedOut(seconds):
-            text = f"ran longer than {seconds:g} s"
-        case LostTooOften():
-            text = f"{failure.losses} workers died under it: {_first_line(failure.end.how)}"
-        case WorkerEnd():
-            text = f"its worker was lost: {_first_line(failure.how)}"
-        case CannotStart():
-            last_line = failure.text.rstrip().rpartition("\n")[2]
-            text = f"worker loop {failure.loop!r} cannot start: {last_line}"
-        case Refused():
-            text = _first_line(failure.message)
-        case StoreFull():
-            text = f"its result of {failure.size:,} bytes has no room"
-        case _:
-            text = type(failure).__name__
-    return clean(text, ERROR_CHARACTERS_MAX)
-
-
-def _first_line(text: str) -> str:
-    return text.lstrip().partition("\n")[0]
