@@ -20,8 +20,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from trio_actor_graph.observe.drawing.picture import Picture
-from trio_actor_graph.observe.drawing.stages import layers_of, longest_ways
 from trio_actor_graph.observe.drawing.untangling import Lines, Neighbours, untangled
+from trio_actor_graph.observe.drawing.wiring import Wire, wiring_of
 
 if TYPE_CHECKING:
     import igraph
@@ -53,9 +53,6 @@ STEEPNESS: Final = 7.0
 """How many times its gap an edge may go across before the gap grows."""
 
 COMPONENT_GAP: Final = 34.0
-
-PARALLEL_GAP: Final = 7.0
-"""Between edges that join the same two boxes."""
 
 SHAPE: Final = 1.6
 """Width by height that components are set out to; a screen has about as much."""
@@ -100,19 +97,6 @@ def lay_out(picture: Picture, sizes: Mapping[str, Size], direction: Direction) -
     return _Laying(picture, sizes, direction).layout()
 
 
-class _Wire(NamedTuple):
-    """An edge on its way through the layers, from the lower to the higher one.
-
-    Attributes:
-        vertices: where it begins, what it passes, where it ends.
-        offset: how far beside the middle of its boxes it begins and ends.
-    """
-
-    vertices: tuple[int, ...]
-    is_backward: bool
-    offset: float
-
-
 class _Laying:
     """The work of `lay_out`. A vertex is a node, by its place, or a bend of a wire."""
 
@@ -120,12 +104,12 @@ class _Laying:
         self._picture = picture
         self._is_right = direction == "right"
         self._direction: Direction = direction
-        self._index = {node.key: number for number, node in enumerate(picture.nodes)}
         turned = [sizes[node.key] for node in picture.nodes]
         self._sizes = turned if self._is_right else [(height, width) for width, height in turned]
-        self._layers: list[int] = []
-        self._wires = self._wired()
-        self._steps = sorted({step for wire in self._wires for step in pairwise(wire.vertices)})
+        wiring = wiring_of(picture)
+        self._layers = wiring.layers
+        self._wires = wiring.wires
+        self._steps = wiring.steps
         self._align_lone_nodes()
         self._u: dict[tuple[int, int], tuple[float, float]] = {}  # (component, layer) -> from, to
         self._v = [0.0] * len(self._layers)
@@ -157,23 +141,6 @@ class _Laying:
             routes,
         )
 
-    def _wired(self) -> list[_Wire]:
-        """Give each node its layer, and split the edges into wires from layer to layer."""
-        number = len(self._picture.nodes)
-        ends = [(self._index[e.source], self._index[e.target]) for e in self._picture.edges]
-        _, places = longest_ways(number, ends)
-        forward = [(a, b) if places[a] < places[b] else (b, a) for a, b in ends]
-        conditions = (i for i, node in enumerate(self._picture.nodes) if node.is_condition)
-        self._layers = layers_of(number, forward, conditions)
-        beside = Counter(forward)
-        seen: Counter[tuple[int, int]] = Counter()
-        wires = []
-        for given, pair in zip(ends, forward, strict=True):
-            offset = PARALLEL_GAP * (seen[pair] - (beside[pair] - 1) / 2)
-            seen[pair] += 1
-            wires.append(_Wire(self._bent(*pair), given != pair, offset))
-        return wires
-
     def _align_lone_nodes(self) -> None:
         """Give tasks that nothing leads to or from one width, since they stand in columns."""
         joined = {vertex for wire in self._wires for vertex in wire.vertices}
@@ -182,12 +149,6 @@ class _Laying:
             widest = max(self._sizes[vertex][0] for vertex in lone)
             for vertex in lone:
                 self._sizes[vertex] = (widest, self._sizes[vertex][1])
-
-    def _bent(self, source: int, target: int) -> tuple[int, ...]:
-        passed = range(self._layers[source] + 1, self._layers[target])
-        first = len(self._layers)
-        self._layers.extend(passed)
-        return (source, *range(first, first + len(passed)), target)
 
     def _graph(self) -> igraph.Graph:
         import igraph
@@ -317,7 +278,7 @@ class _Laying:
         return boxes
 
     def _route(
-        self, wire: _Wire, boxes: Sequence[Box], corners: Sequence[Point]
+        self, wire: Wire, boxes: Sequence[Box], corners: Sequence[Point]
     ) -> tuple[Point, ...]:
         source, *bends, target = wire.vertices
         component = self._component[source]
