@@ -1,30 +1,47 @@
-"""Folding: tasks of one type and stage become one node with counts, when a picture is too large.
+"""Folding: a picture that is more than a reader can take in is made smaller, until it fits.
 
-It goes from fine to coarse and stops at the first way that is small enough:
+It fits if it has no more nodes and edges than an eye can follow and is no larger than what one
+scrolls through in two or three screens, however it is shaped. One that fits is left alone. In any
+other, stages that are crowded are folded first, each from fine to coarse:
 
-1. tasks of the same name in the same stage, the most numerous first;
-2. tasks of the same function in the same stage, whatever their names;
-3. the same over bands of neighbouring stages, for what is too long;
-4. beyond the most numerous functions of a band, all other tasks together; of these functions there
-   are the fewer the more of them lead to each other.
+1. tasks whose names differ only in their numbers, the most numerous first: "page #". Where the same
+   numbered names come again and again, those of one name;
+2. tasks of the same function, whatever their names;
+3. all but the most numerous of these together: "other names".
 
-So a crawl that names each task after its page keeps its shape, and a chain of ten thousand or ten
-thousand names still are a picture. Conditions are folded by their text in place of a name.
+Stages that are not crowded stay as they are. If the picture is too long, stages that are neighbours
+become bands, in which the same is done. If that does not suffice there are fewer bands, and fewer
+boxes in each.
+
+So a map of hundreds of tasks keeps its list and its total, a crawl that names each task after its
+page keeps its shape, and a chain of ten thousand or ten thousand names still are a picture.
+Conditions are folded by their text in place of a name.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Final, TypeAlias
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple, TypeAlias
 
-from trio_actor_graph.observe.drawing.picture import (
-    Edge,
-    Node,
-    NodeState,
-    Picture,
-    foremost_state,
+from trio_actor_graph.observe.drawing.grouping import (
+    OTHERS,
+    Key,
+    finished,
+    grouped,
+    name_of,
+    pattern_of,
 )
+from trio_actor_graph.observe.drawing.layout import (
+    GAP,
+    HEIGHT_MAX,
+    LAYER_GAP,
+    WIDTH_MAX,
+    Direction,
+)
+from trio_actor_graph.observe.drawing.measuring import measured
+from trio_actor_graph.observe.drawing.picture import Node, Picture
+from trio_actor_graph.observe.drawing.scene import MARGIN, TASK_HEIGHT, box_size
 
 NODES_MAX: Final = 200
 """How many nodes a picture shows before it is folded: so many boxes can be read by scrolling once,
@@ -35,178 +52,251 @@ EDGES_PER_NODE: Final = 2.5
 many as Mermaid draws at most, and more than an eye can follow."""
 
 REACH_PER_NODE: Final = 6
-"""How many stages all edges together may reach over for each node that a picture may have: long
+"""How many layers all edges together may reach over for each node that a picture may have: long
 edges lie beside each other and push the boxes apart."""
 
-BANDS_PART: Final = 8
-"""A picture that is too long is folded into this part of its nodes as bands of stages, so that a
-band has room for as many functions. If all leads to all, there are a quarter as many bands."""
+HEAD_HEIGHT: Final = 120.0
+"""What the title, the states and the kinds of edges take of the height."""
+
+LIKE_MAX: Final = 8
+"""How many boxes of one kind may stand in a stage that is crowded: more of them say no more than
+their number does."""
+
+ROWS_STEP: Final = 0.6
+"""By how much a stage may have fewer boxes each time that a picture still does not fit."""
+
+BANDS: Final = (24, 18, 12, 8, 5)
+BANDS_FEW: Final = (3, 2, 1)
+"""How many bands of stages there may be: as many as fit. Fewer than five show no course of work."""
+
+BANDS_FINE: Final = 240
+"""Into so many bands stages are put first, of which the others are then made, to be fast."""
+
+BAND_ROWS: Final = (6, 3)
+"""How many boxes a band may have where even a box a function is too much, before it is one."""
 
 WORTH_SHOWING: Final = 0.01
-"""Which part of its band a function must make up to be shown beside "other names"."""
+"""Which part of its band a function must make up at least to be shown beside "other names"."""
 
-SHARED_NAME_CHARACTERS_MIN: Final = 3
-"""How many first characters names must share for a group to be called by them."""
+_Place: TypeAlias = tuple[int, bool]
+"""A stage, or a band of them, and whether it is about the conditions in it."""
 
-_Key: TypeAlias = Hashable
+_PlaceOf: TypeAlias = Callable[[Node], _Place]
 
 
-def fold(picture: Picture, nodes_max: int = NODES_MAX) -> Picture:
-    """The same picture with at most `nodes_max` nodes; itself if it is small enough.
+class _Room(NamedTuple):
+    """How much a picture may hold and take."""
+
+    nodes: int
+    along: float
+    across: float
+    direction: Direction
+
+    def lacks(self, picture: Picture) -> str:
+        """What there is too little of for a picture: "" for nothing, "length", or "more"."""
+        if len(picture.nodes) > self.nodes or len(picture.edges) > self.nodes * EDGES_PER_NODE:
+            return "more"
+        size = measured(picture, self.direction)
+        if size.along > self.along:
+            return "length"
+        is_more = size.across > self.across or size.reach > self.nodes * REACH_PER_NODE
+        return "more" if is_more else ""
+
+    def rows(self, picture: Picture) -> int:
+        """About how many boxes a layer has room for."""
+        box = TASK_HEIGHT
+        if self.direction == "down":
+            widths = [box_size(node)[0] for node in picture.nodes[: self.nodes]]
+            box = sum(widths) / len(widths)
+        return max(1, min(self.nodes, int(self.across / (box + GAP))))
+
+
+def fold(picture: Picture, nodes_max: int = NODES_MAX, direction: Direction = "right") -> Picture:
+    """The same picture in a size to be read; itself if it has that already.
 
     Edges are merged with counts; too many edges are a reason to fold as well as too many nodes.
+
+    Args:
+        picture: what to fold.
+        nodes_max: how many nodes it may have. Above `NODES_MAX` it may be larger in proportion.
+        direction: where work goes.
     """
-    if _is_small(picture, nodes_max):
+    room = _room(nodes_max, direction)
+    if not room.lacks(picture):
         return picture
-    folded = picture
-    for keys, is_last in _ways(picture, nodes_max):
-        if is_last or len(set(keys)) <= nodes_max:
-            folded = _folded(picture, keys)
-            if is_last or _is_small(folded, nodes_max):
-                break
+    folded = _by_stages(picture, room) or _by_bands(picture, room)
+    return finished(folded, {node.key: place for place, node in enumerate(picture.nodes)})
+
+
+def _room(nodes_max: int, direction: Direction) -> _Room:
+    scale = max(1.0, nodes_max / NODES_MAX)
+    width, height = scale * WIDTH_MAX - 2 * MARGIN, scale * HEIGHT_MAX - HEAD_HEIGHT
+    along, across = (width, height) if direction == "right" else (height, width)
+    return _Room(nodes_max, along, across, direction)
+
+
+def _by_stages(picture: Picture, room: _Room) -> Picture | None:
+    """Fold only within stages; None if that does not suffice."""
+
+    def place_of(node: Node) -> _Place:
+        return node.stage, node.is_condition
+
+    stages = len({node.stage for node in picture.nodes})
+    if stages * (TASK_HEIGHT + LAYER_GAP) > room.along:
+        return None
+    rows = room.rows(picture)
+    while True:
+        picture = _uncrowded(picture, place_of, rows)
+        lack = room.lacks(picture)
+        if not lack:
+            return picture
+        if lack == "length" or rows == 1:
+            return None
+        rows = max(1, int(rows * ROWS_STEP))
+
+
+def _by_bands(picture: Picture, room: _Room) -> Picture:
+    """Fold over stages that are neighbours, in as many bands as fit."""
+    rows = room.rows(picture)
+    fine_place_of = _bands(picture, BANDS_FINE)
+    fine = grouped(picture, _patterns(picture, fine_place_of))
+    fine = _uncrowded(fine, fine_place_of, rows)
+    for folded in _ever_coarser(fine, rows):
+        if not room.lacks(folded):
+            break
     return folded
 
 
-def _is_small(picture: Picture, nodes_max: int) -> bool:
-    if len(picture.nodes) > nodes_max or len(picture.edges) > nodes_max * EDGES_PER_NODE:
-        return False
-    # Stages that no node is in any more do not count: bands are as far apart as stages are.
-    layers = {stage: n for n, stage in enumerate(sorted({node.stage for node in picture.nodes}))}
-    stages = {node.key: layers[node.stage] for node in picture.nodes}
-    reach = sum(abs(stages[edge.source] - stages[edge.target]) for edge in picture.edges)
-    return reach <= nodes_max * REACH_PER_NODE
+def _ever_coarser(fine: Picture, rows: int) -> Iterator[Picture]:
+    """A box for each pattern, or each function; then fewer of them; then one, in ever fewer bands.
 
-
-def _ways(picture: Picture, nodes_max: int) -> Iterator[tuple[list[_Key], bool]]:
-    """For each way to fold, the group of each node, and whether it is the last one.
-
-    A group of one member is left alone.
+    The last one is a single band of a box of tasks and one of conditions.
     """
-    nodes = picture.nodes
-    by_name: list[_Key] = [(node.is_condition, node.label, node.stage) for node in nodes]
-    by_function = [_function(node, node.stage) for node in nodes]
-    for keys in (by_name, by_function):
-        yield _most_numerous_first(keys, nodes_max), False
-        yield keys, False
-    for bands in (nodes_max // BANDS_PART, nodes_max // BANDS_PART // 4):
-        width = _band_width(nodes, max(1, bands))
-        in_bands = [_function(node, node.stage // width) for node in nodes]
-        yield in_bands, False
-        most = max(1, nodes_max // len({node.stage // width for node in nodes}) - 2)
-        yield _with_others(nodes, in_bands, width, most), False
-        # Only where bands are few as well does it help to show fewer functions.
-        while most > 1 and bands < nodes_max // BANDS_PART:
-            most //= 2
-            yield _with_others(nodes, in_bands, width, most), False
-    width = _band_width(nodes, max(1, nodes_max // BANDS_PART // 4))
-    yield _with_others(nodes, [None] * len(nodes), width, 0), True
+    for keys_of in (_patterns, _functions):
+        for bands in BANDS:
+            place_of = _bands(fine, bands)
+            folded = grouped(fine, keys_of(fine, place_of))
+            if max(_boxes(folded, place_of).values()) <= rows:
+                yield folded
+    for few in BAND_ROWS:
+        for bands in BANDS:
+            yield _uncrowded(fine, _bands(fine, bands), few)
+    for bands in (*BANDS, *BANDS_FEW):
+        yield _uncrowded(fine, _bands(fine, bands), 1)
 
 
-def _band_width(nodes: tuple[Node, ...], bands: int) -> int:
-    """How many stages go into each of so many bands."""
-    stages = max(node.stage for node in nodes) + 1
-    return -(-stages // bands)
+def _bands(picture: Picture, number: int) -> _PlaceOf:
+    """Put the stages into so many bands of about one width, or each into its own if they are few.
+
+    Those of many bands lie each in one of a smaller number, if that divides it.
+    """
+    stages = max(node.stage for node in picture.nodes) + 1
+    fine = min(stages, BANDS_FINE)
+    number = min(number, fine)
+
+    def place_of(node: Node) -> _Place:
+        return node.stage * fine // stages * number // fine, node.is_condition
+
+    return place_of
 
 
-def _function(node: Node, stage: int) -> _Key:
-    return (node.label if node.is_condition else node.function, node.is_condition, stage)
+# What is folded in a stage or a band
 
 
-def _most_numerous_first(keys: list[_Key], nodes_max: int) -> list[_Key]:
-    """Fold as few groups as possible: small ones stay open while there is room."""
-    shown = len(keys)
-    folded: set[_Key] = set()
-    for key, size in Counter(keys).most_common():
-        if shown <= nodes_max or size == 1:
-            break
-        folded.add(key)
-        shown -= size - 1
-    return [key if key in folded else number for number, key in enumerate(keys)]
+def _uncrowded(picture: Picture, place_of: _PlaceOf, rows: int) -> Picture:
+    """Fold where there are more than so many boxes, no further than it takes."""
+    for keys_of in (_names, _patterns, _functions):
+        crowded = _crowded(picture, place_of, rows)
+        if not crowded:
+            return picture
+        keys = _where_crowded(picture, keys_of(picture, place_of), place_of, crowded, rows)
+        picture = grouped(picture, keys)
+    crowded = _crowded(picture, place_of, rows)
+    return grouped(picture, _with_others(picture, place_of, crowded, rows)) if crowded else picture
 
 
-def _with_others(nodes: tuple[Node, ...], keys: list[_Key], width: int, most: int) -> list[_Key]:
-    """In each band the `most` most numerous groups keep their own, the rest share one."""
-    bands: dict[tuple[int, bool], Counter[_Key]] = {}
-    for node, key in zip(nodes, keys, strict=True):
-        bands.setdefault((node.stage // width, node.is_condition), Counter())[key] += 1
-    kept = set()
-    for (_, is_condition), counts in bands.items():
-        # Conditions get no places of their own here: there are always some tasks to show.
-        for key, size in counts.most_common(0 if is_condition else most):
-            if size >= counts.total() * WORTH_SHOWING or len(counts) <= most:
-                kept.add(key)
+def _boxes(picture: Picture, place_of: _PlaceOf) -> Counter[_Place]:
+    return Counter(map(place_of, picture.nodes))
+
+
+def _crowded(picture: Picture, place_of: _PlaceOf, rows: int) -> dict[_Place, int]:
+    """The places with more than so many boxes, and how many they have."""
+    boxes = _boxes(picture, place_of)
+    return {place: number for place, number in boxes.items() if number > rows}
+
+
+def _where_crowded(
+    picture: Picture,
+    keys: list[Key],
+    place_of: _PlaceOf,
+    crowded: Mapping[_Place, int],
+    rows: int,
+) -> list[Key]:
+    """The same keys only for the most numerous groups of crowded places, and all large ones."""
+    places = list(map(place_of, picture.nodes))
+    sizes = Counter(
+        (place, key) for place, key in zip(places, keys, strict=True) if place in crowded
+    )
+    left = dict(crowded)
+    chosen: set[Key] = set()
+    for (place, key), size in sizes.most_common():
+        if size > LIKE_MAX or left[place] > rows:
+            chosen.add(key)
+            left[place] -= size - 1
     return [
-        key if key in kept else ("others", node.is_condition, node.stage // width)
-        for node, key in zip(nodes, keys, strict=True)
+        key if place in crowded and key in chosen else node.key
+        for node, key, place in zip(picture.nodes, keys, places, strict=True)
     ]
 
 
-def _folded(picture: Picture, keys: list[_Key]) -> Picture:
-    members: dict[_Key, list[Node]] = {}
-    for node, key in zip(picture.nodes, keys, strict=True):
-        members.setdefault(key, []).append(node)
-    nodes: list[Node] = []
-    place: dict[str, str] = {}  # key of a node -> key of the node that it is in now
-    for key, folded in members.items():
-        node = folded[0]
-        if len(folded) > 1:
-            is_others = isinstance(key, tuple) and key[0] == "others"
-            node = _group(f"g{len(nodes) + 1}", folded, is_others)
-        nodes.append(node)
-        place.update((each.key, node.key) for each in folded)
-    # Bands have cycles among them, which are cut in this order: a condition leads to its task.
-    nodes.sort(key=lambda node: (node.stage, not node.is_condition))
-    inside, edges = _merged(picture.edges, place)
-    return picture._replace(
-        nodes=tuple(node._replace(edges_inside=inside.get(node.key, 0)) for node in nodes),
-        edges=tuple(edges),
-    )
+def _names(picture: Picture, place_of: _PlaceOf) -> list[Key]:
+    """A group for names that differ only in digits; where they repeat, one for each name."""
+    patterns = _patterns(picture, place_of)
+    names: defaultdict[Key, set[str]] = defaultdict(set)
+    for node, pattern in zip(picture.nodes, patterns, strict=True):
+        names[pattern].add(name_of(node))
+    tasks: Counter[Key] = Counter(patterns)
+    return [
+        pattern if 2 * len(names[pattern]) > tasks[pattern] else (name_of(node), pattern)
+        for node, pattern in zip(picture.nodes, patterns, strict=True)
+    ]
 
 
-def _group(key: str, members: list[Node], is_others: bool) -> Node:
-    counts: Counter[NodeState] = Counter(node.state for node in members)
-    first = members[0]
-    return Node(
-        key=key,
-        kind="conditions" if first.is_condition else "group",
-        label=_shared_label(members, is_others),
-        state=foremost_state(counts),
-        counts=dict(counts),
-        stage=min(node.stage for node in members),
-        function=first.function,
-        members=tuple(members),
-    )
+def _patterns(picture: Picture, place_of: _PlaceOf) -> list[Key]:
+    return [
+        (OTHERS if node.function == OTHERS else pattern_of(name_of(node)), place_of(node))
+        for node in picture.nodes
+    ]
 
 
-def _shared_label(members: list[Node], is_others: bool) -> str:
-    names = {node.label for node in members}
-    if len(names) == 1:
-        return next(iter(names))
-    if is_others:
-        return "other conditions" if members[0].is_condition else "other names"
-    shared = _shared_beginning(min(names), max(names)).rstrip()
-    if len(shared) >= SHARED_NAME_CHARACTERS_MIN:
-        return f"{shared} …"
-    return f"{len(names):,} names"
+def _functions(picture: Picture, place_of: _PlaceOf) -> list[Key]:
+    return [
+        (pattern_of(name_of(node)) if node.is_condition else node.function, place_of(node))
+        for node in picture.nodes
+    ]
 
 
-def _shared_beginning(one: str, other: str) -> str:
-    length = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        length += 1
-    return one[:length]
+def _with_others(
+    picture: Picture, place_of: _PlaceOf, crowded: Mapping[_Place, int], rows: int
+) -> list[Key]:
+    """In crowded places those boxes keep their own that stand for most, the rest share one.
 
-
-def _merged(edges: Iterable[Edge], place: Mapping[str, str]) -> tuple[Counter[str], list[Edge]]:
-    """How many edges are inside of each node, and the others with their counts."""
-    inside: Counter[str] = Counter()
-    counts: Counter[Edge] = Counter()
-    for edge in edges:
-        source, target = place[edge.source], place[edge.target]
-        if source == target:
-            inside[source] += edge.number
-        else:
-            counts[Edge(source, target, edge.kind)] += edge.number
-    return inside, [edge._replace(number=number) for edge, number in counts.items()]
+    Where all stand for as much as the others, none is more worth to be shown.
+    """
+    sizes: dict[_Place, dict[str, int]] = {place: {} for place in crowded}
+    places = list(map(place_of, picture.nodes))
+    for node, place in zip(picture.nodes, places, strict=True):
+        if place in sizes and node.function != OTHERS:
+            sizes[place][node.key] = node.total
+    kept: dict[_Place, set[str]] = {}
+    for place, counts in sizes.items():
+        total = sum(counts.values())
+        least = max(total * WORTH_SHOWING, total / max(1, len(counts)))
+        most = Counter(counts).most_common(rows - 1)
+        kept[place] = {key for key, size in most if size > least}
+    return [
+        node.key
+        if place not in kept or node.key in kept[place]
+        else (OTHERS if kept[place] else "all", place)
+        for node, place in zip(picture.nodes, places, strict=True)
+    ]

@@ -30,6 +30,11 @@ Direction: TypeAlias = Literal["right", "down"]
 Size: TypeAlias = tuple[float, float]
 Point: TypeAlias = tuple[float, float]
 
+WIDTH_MAX: Final = 3200.0
+HEIGHT_MAX: Final = 1800.0
+"""How large a picture may be, in pixels: what one scrolls through in two or three screens of a
+laptop. At two pixels for one, that is as large as a PNG may be without being made smaller."""
+
 SWEEPS: Final = 60
 """How often igraph goes through the layers to have fewer crossings; more changes little."""
 
@@ -124,7 +129,7 @@ class _Laying:
         ]
         # The largest first; those of one size, such as lone tasks, in the order of creation.
         order = sorted(range(len(rooms)), key=lambda number: -len(components[number]))
-        corners, (width, height) = _on_shelves(rooms, order, self._is_right)
+        corners, (width, height) = on_shelves(rooms, order, self._is_right)
         boxes = self._boxes(corners)
         routes = tuple(self._route(wire, boxes, corners) for wire in self._wires)
         if not self._is_right:
@@ -258,8 +263,7 @@ class _Laying:
         for layer in sorted(along):
             self._u[number, layer] = (at, at + along[layer])
             least = LAYER_GAP + (COUNT_GAP if layer in counted else 0.0)
-            gap = min(LAYER_GAP_MAX, max(least, furthest[layer] / STEEPNESS))
-            at += along[layer] + gap
+            at += along[layer] + steep_gap(furthest[layer], least)
         last = max(along)
         return self._u[number, last][1]
 
@@ -303,6 +307,11 @@ class _Laying:
         return box if self._is_right else Box(box.y, box.x, box.height, box.width)
 
 
+def steep_gap(across: float, least: float) -> float:
+    """How far apart two layers are whose edges go so far across."""
+    return min(LAYER_GAP_MAX, max(least, across / STEEPNESS))
+
+
 def apart(wanted: Sequence[float], steps: Sequence[float]) -> list[float]:
     """Move positions apart, keeping their order and as close as possible to where they want to be.
 
@@ -329,10 +338,19 @@ def apart(wanted: Sequence[float], steps: Sequence[float]) -> list[float]:
     return [start + place for start, place in zip(starts, places, strict=True)]
 
 
-def _on_shelves(
+def on_shelves(
     rooms: Sequence[Size], order: Sequence[int], is_right: bool
 ) -> tuple[list[Point], Size]:
-    """Set components beside each other across in this order, then in further rows along."""
+    """Set components beside each other across in this order, then in further rows along.
+
+    Args:
+        rooms: what each component takes along and across.
+        order: in which they are set.
+        is_right: whether work goes to the right.
+
+    Returns:
+        The corner of each component, and what all of them take along and across.
+    """
     area = sum((u + COMPONENT_GAP) * (v + COMPONENT_GAP) for u, v in rooms)
     widest = max((v for _, v in rooms), default=0.0)
     target = math.sqrt(area / SHAPE if is_right else area * SHAPE)

@@ -115,7 +115,7 @@ class Scene(NamedTuple):
 
 def scene_of(picture: Picture, direction: Direction) -> Scene:
     """Lay a picture out and say what is to be drawn where."""
-    sizes = {node.key: _size(node) for node in picture.nodes}
+    sizes = {node.key: box_size(node) for node in picture.nodes}
     layout = lay_out(picture, sizes, direction)
     width = max(WIDTH_MIN, layout.width + 2 * MARGIN)
     legend, top = _legend(picture, width)
@@ -184,7 +184,8 @@ def _edge_text(edge: Edge, names: dict[str, str]) -> str:
 # Nodes
 
 
-def _size(node: Node) -> Size:
+def box_size(node: Node) -> Size:
+    """Width and height of the box of a node."""
     label = text_width(short(node.label), TEXT)
     symbol = 2 * SYMBOL + 7
     if node.kind == "task":
