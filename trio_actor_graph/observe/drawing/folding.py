@@ -21,7 +21,7 @@ Conditions are folded by their text in place of a name.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from trio_actor_graph.observe.drawing.grouping import (
@@ -34,6 +34,7 @@ from trio_actor_graph.observe.drawing.grouping import (
 )
 from trio_actor_graph.observe.drawing.layout import (
     GAP,
+    HEAD_HEIGHT,
     HEIGHT_MAX,
     LAYER_GAP,
     WIDTH_MAX,
@@ -54,9 +55,6 @@ many as Mermaid draws at most, and more than an eye can follow."""
 REACH_PER_NODE: Final = 6
 """How many layers all edges together may reach over for each node that a picture may have: long
 edges lie beside each other and push the boxes apart."""
-
-HEAD_HEIGHT: Final = 120.0
-"""What the title, the states and the kinds of edges take of the height."""
 
 LIKE_MAX: Final = 8
 """How many boxes of one kind may stand in a stage that is crowded: more of them say no more than
@@ -124,7 +122,9 @@ def fold(picture: Picture, nodes_max: int = NODES_MAX, direction: Direction = "r
     room = _room(nodes_max, direction)
     if not room.lacks(picture):
         return picture
-    folded = _by_stages(picture, room) or _by_bands(picture, room)
+    rows = room.rows(picture)
+    fine = _uncrowded(picture, _bands(picture, BANDS_FINE), rows)
+    folded = next(each for each in _ever_coarser(fine, rows, room) if not room.lacks(each))
     return finished(folded, {node.key: place for place, node in enumerate(picture.nodes)})
 
 
@@ -135,48 +135,35 @@ def _room(nodes_max: int, direction: Direction) -> _Room:
     return _Room(nodes_max, along, across, direction)
 
 
-def _by_stages(picture: Picture, room: _Room) -> Picture | None:
-    """Fold only within stages; None if that does not suffice."""
-
-    def place_of(node: Node) -> _Place:
-        return node.stage, node.is_condition
-
-    stages = len({node.stage for node in picture.nodes})
-    if stages * (TASK_HEIGHT + LAYER_GAP) > room.along:
-        return None
-    rows = room.rows(picture)
-    while True:
-        picture = _uncrowded(picture, place_of, rows)
-        lack = room.lacks(picture)
-        if not lack:
-            return picture
-        if lack == "length" or rows == 1:
-            return None
-        rows = max(1, int(rows * ROWS_STEP))
-
-
-def _by_bands(picture: Picture, room: _Room) -> Picture:
-    """Fold over stages that are neighbours, in as many bands as fit."""
-    rows = room.rows(picture)
-    fine_place_of = _bands(picture, BANDS_FINE)
-    fine = grouped(picture, _patterns(picture, fine_place_of))
-    fine = _uncrowded(fine, fine_place_of, rows)
-    for folded in _ever_coarser(fine, rows):
-        if not room.lacks(folded):
-            break
-    return folded
-
-
-def _ever_coarser(fine: Picture, rows: int) -> Iterator[Picture]:
-    """A box for each pattern, or each function; then fewer of them; then one, in ever fewer bands.
+def _ever_coarser(fine: Picture, rows: int, room: _Room) -> Iterator[Picture]:
+    """Fewer boxes in each stage; if it is too long, fewer stages.
 
     The last one is a single band of a box of tasks and one of conditions.
     """
+    stages = len({node.stage for node in fine.nodes})
+    if stages * (TASK_HEIGHT + LAYER_GAP) <= room.along:
+        yield from _fewer_rows(fine, rows)
+    yield from _fewer_bands(fine, rows)
+
+
+def _fewer_rows(fine: Picture, rows: int) -> Iterator[Picture]:
+    """Fold only within stages."""
+    place_of = _bands(fine, BANDS_FINE)
+    folded = fine
+    yield folded
+    while rows > 1:
+        rows = max(1, int(rows * ROWS_STEP))
+        folded = _uncrowded(folded, place_of, rows)
+        yield folded
+
+
+def _fewer_bands(fine: Picture, rows: int) -> Iterator[Picture]:
+    """A box for each pattern, or each function; then fewer of them; then one, in ever fewer bands."""
     for keys_of in (_patterns, _functions):
         for bands in BANDS:
-            place_of = _bands(fine, bands)
-            folded = grouped(fine, keys_of(fine, place_of))
-            if max(_boxes(folded, place_of).values()) <= rows:
+            places = list(map(_bands(fine, bands), fine.nodes))
+            folded = grouped(fine, keys_of(fine.nodes, places))
+            if max(Counter(map(_bands(fine, bands), folded.nodes)).values()) <= rows:
                 yield folded
     for few in BAND_ROWS:
         for bands in BANDS:
@@ -205,98 +192,119 @@ def _bands(picture: Picture, number: int) -> _PlaceOf:
 
 def _uncrowded(picture: Picture, place_of: _PlaceOf, rows: int) -> Picture:
     """Fold where there are more than so many boxes, no further than it takes."""
+    boxes = _Boxes(picture.nodes, place_of)
     for keys_of in (_names, _patterns, _functions):
-        crowded = _crowded(picture, place_of, rows)
-        if not crowded:
-            return picture
-        keys = _where_crowded(picture, keys_of(picture, place_of), place_of, crowded, rows)
-        picture = grouped(picture, keys)
-    crowded = _crowded(picture, place_of, rows)
-    return grouped(picture, _with_others(picture, place_of, crowded, rows)) if crowded else picture
+        if crowded := boxes.crowded(rows):
+            keys = keys_of(boxes.nodes, boxes.places)
+            boxes.join(_where_crowded(keys, boxes.places, crowded, rows))
+    if crowded := boxes.crowded(rows):
+        boxes.join(_with_others(boxes, crowded, rows))
+    return grouped(picture, boxes.keys)
 
 
-def _boxes(picture: Picture, place_of: _PlaceOf) -> Counter[_Place]:
-    return Counter(map(place_of, picture.nodes))
+class _Boxes:
+    """What becomes of the nodes of a picture step by step, before it is made.
 
+    Attributes:
+        nodes: the first node of each box.
+        places: where each box is.
+        totals: how many tasks each box stands for.
+    """
 
-def _crowded(picture: Picture, place_of: _PlaceOf, rows: int) -> dict[_Place, int]:
-    """The places with more than so many boxes, and how many they have."""
-    boxes = _boxes(picture, place_of)
-    return {place: number for place, number in boxes.items() if number > rows}
+    def __init__(self, nodes: Sequence[Node], place_of: _PlaceOf):
+        self.nodes = nodes
+        self.places = list(map(place_of, nodes))
+        self.totals = [node.total for node in nodes]
+        self._box_of = list(range(len(nodes)))  # each node of the picture
+        self._others: set[int] = set()
+
+    @property
+    def keys(self) -> list[Key]:
+        """For each node of the picture the box that it is in."""
+        return [(OTHERS, box) if box in self._others else box for box in self._box_of]
+
+    def crowded(self, rows: int) -> dict[_Place, int]:
+        """The places with more than so many boxes, and how many they have."""
+        return {place: boxes for place, boxes in Counter(self.places).items() if boxes > rows}
+
+    def join(self, keys: Sequence[Key]) -> None:
+        """Make those one box that have the same key; what has None stays by itself."""
+        numbers: dict[Key, int] = {}
+        joined: list[int] = []
+        nodes, places, totals = [], [], []
+        for box, key in enumerate(keys):
+            number = len(nodes) if key is None else numbers.setdefault(key, len(nodes))
+            if number == len(nodes):
+                nodes.append(self.nodes[box])
+                places.append(self.places[box])
+                totals.append(0)
+            totals[number] += self.totals[box]
+            joined.append(number)
+        self.nodes, self.places, self.totals = nodes, places, totals
+        self._box_of = [joined[box] for box in self._box_of]
+        self._others = {n for key, n in numbers.items() if isinstance(key, tuple) and key[0] == OTHERS}
 
 
 def _where_crowded(
-    picture: Picture,
-    keys: list[Key],
-    place_of: _PlaceOf,
-    crowded: Mapping[_Place, int],
-    rows: int,
+    keys: Sequence[Key], places: Sequence[_Place], crowded: Mapping[_Place, int], rows: int
 ) -> list[Key]:
     """The same keys only for the most numerous groups of crowded places, and all large ones."""
-    places = list(map(place_of, picture.nodes))
-    sizes = Counter(
-        (place, key) for place, key in zip(places, keys, strict=True) if place in crowded
-    )
+    sizes = Counter(pair for pair in zip(keys, places, strict=True) if pair[1] in crowded)
     left = dict(crowded)
     chosen: set[Key] = set()
-    for (place, key), size in sizes.most_common():
-        if size > LIKE_MAX or left[place] > rows:
+    for (key, place), size in sizes.most_common():
+        if size > 1 and (size > LIKE_MAX or left[place] > rows):
             chosen.add(key)
             left[place] -= size - 1
-    return [
-        key if place in crowded and key in chosen else node.key
-        for node, key, place in zip(picture.nodes, keys, places, strict=True)
-    ]
+    return [key if key in chosen else None for key in keys]
 
 
-def _names(picture: Picture, place_of: _PlaceOf) -> list[Key]:
+# What tasks have in common: the keys of groups, each with the place that it is in
+
+
+def _names(nodes: Sequence[Node], places: Sequence[_Place]) -> list[Key]:
     """A group for names that differ only in digits; where they repeat, one for each name."""
-    patterns = _patterns(picture, place_of)
+    patterns = _patterns(nodes, places)
     names: defaultdict[Key, set[str]] = defaultdict(set)
-    for node, pattern in zip(picture.nodes, patterns, strict=True):
+    for node, pattern in zip(nodes, patterns, strict=True):
         names[pattern].add(name_of(node))
-    tasks: Counter[Key] = Counter(patterns)
+    sizes = Counter(patterns)
     return [
-        pattern if 2 * len(names[pattern]) > tasks[pattern] else (name_of(node), pattern)
-        for node, pattern in zip(picture.nodes, patterns, strict=True)
+        pattern if 2 * len(names[pattern]) > sizes[pattern] else (name_of(node), pattern)
+        for node, pattern in zip(nodes, patterns, strict=True)
     ]
 
 
-def _patterns(picture: Picture, place_of: _PlaceOf) -> list[Key]:
+def _patterns(nodes: Sequence[Node], places: Sequence[_Place]) -> list[Key]:
     return [
-        (OTHERS if node.function == OTHERS else pattern_of(name_of(node)), place_of(node))
-        for node in picture.nodes
+        (OTHERS if node.function == OTHERS else pattern_of(name_of(node)), place)
+        for node, place in zip(nodes, places, strict=True)
     ]
 
 
-def _functions(picture: Picture, place_of: _PlaceOf) -> list[Key]:
+def _functions(nodes: Sequence[Node], places: Sequence[_Place]) -> list[Key]:
     return [
-        (pattern_of(name_of(node)) if node.is_condition else node.function, place_of(node))
-        for node in picture.nodes
+        (pattern_of(name_of(node)) if place[1] else node.function, place)
+        for node, place in zip(nodes, places, strict=True)
     ]
 
 
-def _with_others(
-    picture: Picture, place_of: _PlaceOf, crowded: Mapping[_Place, int], rows: int
-) -> list[Key]:
-    """In crowded places those boxes keep their own that stand for most, the rest share one.
+def _with_others(boxes: _Boxes, crowded: Mapping[_Place, int], rows: int) -> list[Key]:
+    """In crowded places those boxes stay that stand for most, the rest become one.
 
     Where all stand for as much as the others, none is more worth to be shown.
     """
-    sizes: dict[_Place, dict[str, int]] = {place: {} for place in crowded}
-    places = list(map(place_of, picture.nodes))
-    for node, place in zip(picture.nodes, places, strict=True):
-        if place in sizes and node.function != OTHERS:
-            sizes[place][node.key] = node.total
-    kept: dict[_Place, set[str]] = {}
+    sizes: dict[_Place, Counter[int]] = {place: Counter() for place in crowded}
+    for box, (node, place) in enumerate(zip(boxes.nodes, boxes.places, strict=True)):
+        if place in crowded and node.function != OTHERS:
+            sizes[place][box] = boxes.totals[box]
+    kept: dict[_Place, set[int]] = {}
     for place, counts in sizes.items():
-        total = sum(counts.values())
-        least = max(total * WORTH_SHOWING, total / max(1, len(counts)))
-        most = Counter(counts).most_common(rows - 1)
-        kept[place] = {key for key, size in most if size > least}
+        least = counts.total() * max(WORTH_SHOWING, 1 / max(1, len(counts)))
+        kept[place] = {box for box, size in counts.most_common(rows - 1) if size > least}
     return [
-        node.key
-        if place not in kept or node.key in kept[place]
+        None
+        if place not in kept or box in kept[place]
         else (OTHERS if kept[place] else "all", place)
-        for node, place in zip(picture.nodes, places, strict=True)
+        for box, place in enumerate(boxes.places)
     ]

@@ -95,16 +95,17 @@ def finished(picture: Picture, order: Mapping[str, int]) -> Picture:
 
 
 def _group(key: str, members: list[Node], is_others: bool) -> Node:
-    counts: Counter[NodeState] = Counter()
+    counts: dict[NodeState, int] = {}
     for member in members:
-        counts.update(member.counts)
+        for state, number in member.counts.items():
+            counts[state] = counts.get(state, 0) + number
     first = members[0]
     return Node(
         key=key,
         kind="conditions" if first.is_condition else "group",
         label=_label(members, is_others),
         state=foremost_state(counts),
-        counts=dict(counts),
+        counts=counts,
         stage=min(node.stage for node in members),
         function=OTHERS if is_others else first.function,
         members=tuple(members),
@@ -126,12 +127,13 @@ def _unfolded(node: Node) -> Iterator[Node]:
 
 
 def _label(members: Sequence[Node], is_others: bool) -> str:
+    """The name, or what the names have in common, or how many names there are."""
     names = {node.label for node in members}
     if len(names) == 1:
         return next(iter(names))
-    patterns = {pattern_of(name) for name in names}
-    if len(patterns) == 1:
-        return _numbered(members, names) or next(iter(patterns))
+    pattern = pattern_of(next(iter(names)))
+    if all(pattern_of(name) == pattern for name in names):
+        return _numbered(members, names) or pattern
     if is_others:
         return "other conditions" if members[0].is_condition else "other names"
     shared = _shared_beginning(min(names), max(names)).rstrip()

@@ -35,11 +35,17 @@ HEIGHT_MAX: Final = 1800.0
 """How large a picture may be, in pixels: what one scrolls through in two or three screens of a
 laptop. At two pixels for one, that is as large as a PNG may be without being made smaller."""
 
+HEAD_HEIGHT: Final = 120.0
+"""What the title, the states and the kinds of edges take of the height."""
+
 SWEEPS: Final = 60
 """How often igraph goes through the layers to have fewer crossings; more changes little."""
 
 RELAXING_SWEEPS: Final = 12
 """How often vertices that were untangled are drawn towards the middle of their neighbours."""
+
+DRAWING_IN_SWEEPS: Final = 8
+"""How often what spreads too far is moved together: full layers then push it apart a little."""
 
 GAP: Final = 14.0
 """Between boxes of one layer, in pixels."""
@@ -201,13 +207,26 @@ class _Laying:
         if best is lines:
             for line in lines.values():
                 self._spread(line, [proposed[vertex] for vertex in line])
-            return
-        for layer, line in best.items():
-            self._spread(line, sorted(proposed[vertex] for vertex in lines[layer]))
-        layers = sorted(best)
-        for sweep in range(RELAXING_SWEEPS):
-            for layer in layers if sweep % 2 else reversed(layers):
-                self._spread(best[layer], self._wanted(best[layer], before, after))
+        else:
+            for layer, line in best.items():
+                self._spread(line, sorted(proposed[vertex] for vertex in lines[layer]))
+            layers = sorted(best)
+            for sweep in range(RELAXING_SWEEPS):
+                for layer in layers if sweep % 2 else reversed(layers):
+                    self._spread(best[layer], self._wanted(best[layer], before, after))
+        self._draw_in(best)
+
+    def _draw_in(self, lines: Lines) -> None:
+        """Move what spreads further than a picture should as close together as its layers allow."""
+        most = (HEIGHT_MAX if self._is_right else WIDTH_MAX) - HEAD_HEIGHT
+        for _ in range(DRAWING_IN_SWEEPS):
+            ends = [self._v[vertex] for line in lines.values() for vertex in (line[0], line[-1])]
+            low, high = min(ends), max(ends)
+            if high - low <= most:
+                break
+            middle, part = (low + high) / 2, most / (high - low)
+            for line in lines.values():
+                self._spread(line, [(self._v[vertex] - middle) * part for vertex in line])
 
     def _neighbours(self, lines: Lines) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
         before: dict[int, list[int]] = {}
