@@ -43,6 +43,7 @@ from trio_actor_graph.observe.drawing.layout import (
 from trio_actor_graph.observe.drawing.measuring import measured
 from trio_actor_graph.observe.drawing.picture import Node, Picture
 from trio_actor_graph.observe.drawing.scene import MARGIN, TASK_HEIGHT, box_size
+from trio_actor_graph.observe.drawing.wiring import wiring_of
 
 NODES_MAX: Final = 200
 """How many nodes a picture shows before it is folded: so many boxes can be read by scrolling once,
@@ -63,7 +64,7 @@ their number does."""
 ROWS_STEP: Final = 0.6
 """By how much a stage may have fewer boxes each time that a picture still does not fit."""
 
-BANDS: Final = (24, 18, 12, 8, 5)
+BANDS: Final = (24, 20, 16, 13, 10, 8, 6, 5)
 BANDS_FEW: Final = (3, 2, 1)
 """How many bands of stages there may be: as many as fit. Fewer than five show no course of work."""
 
@@ -158,18 +159,29 @@ def _fewer_rows(fine: Picture, rows: int) -> Iterator[Picture]:
 
 
 def _fewer_bands(fine: Picture, rows: int) -> Iterator[Picture]:
-    """A box for each pattern, or each function; then fewer of them; then one, in ever fewer bands."""
+    """A box for each pattern, or each function; then fewer of them; then one, in ever fewer bands.
+
+    Where tasks of two kinds lead to each other in turn, a box for each of them says less than one
+    for both: its arrows go to and fro.
+    """
     for keys_of in (_patterns, _functions):
         for bands in BANDS:
-            places = list(map(_bands(fine, bands), fine.nodes))
-            folded = grouped(fine, keys_of(fine.nodes, places))
-            if max(Counter(map(_bands(fine, bands), folded.nodes)).values()) <= rows:
+            place_of = _bands(fine, bands)
+            folded = grouped(fine, keys_of(_Boxes(fine.nodes, place_of)))
+            if max(Counter(map(place_of, folded.nodes)).values()) <= rows and _leads_on(folded):
                 yield folded
     for few in BAND_ROWS:
         for bands in BANDS:
-            yield _uncrowded(fine, _bands(fine, bands), few)
+            folded = _uncrowded(fine, _bands(fine, bands), few)
+            if _leads_on(folded):
+                yield folded
     for bands in (*BANDS, *BANDS_FEW):
         yield _uncrowded(fine, _bands(fine, bands), 1)
+
+
+def _leads_on(picture: Picture) -> bool:
+    """Whether no edge leads back."""
+    return not any(wire.is_backward for wire in wiring_of(picture).wires)
 
 
 def _bands(picture: Picture, number: int) -> _PlaceOf:
@@ -195,8 +207,7 @@ def _uncrowded(picture: Picture, place_of: _PlaceOf, rows: int) -> Picture:
     boxes = _Boxes(picture.nodes, place_of)
     for keys_of in (_names, _patterns, _functions):
         if crowded := boxes.crowded(rows):
-            keys = keys_of(boxes.nodes, boxes.places)
-            boxes.join(_where_crowded(keys, boxes.places, crowded, rows))
+            boxes.join(_where_crowded(keys_of(boxes), boxes.places, crowded, rows))
     if crowded := boxes.crowded(rows):
         boxes.join(_with_others(boxes, crowded, rows))
     return grouped(picture, boxes.keys)
@@ -208,12 +219,14 @@ class _Boxes:
     Attributes:
         nodes: the first node of each box.
         places: where each box is.
+        patterns: of the names of these nodes.
         totals: how many tasks each box stands for.
     """
 
     def __init__(self, nodes: Sequence[Node], place_of: _PlaceOf):
         self.nodes = nodes
         self.places = list(map(place_of, nodes))
+        self.patterns = [pattern_of(name_of(node)) for node in nodes]
         self.totals = [node.total for node in nodes]
         self._box_of = list(range(len(nodes)))  # each node of the picture
         self._others: set[int] = set()
@@ -231,16 +244,19 @@ class _Boxes:
         """Make those one box that have the same key; what has None stays by itself."""
         numbers: dict[Key, int] = {}
         joined: list[int] = []
-        nodes, places, totals = [], [], []
+        first: list[int] = []
+        totals: list[int] = []
         for box, key in enumerate(keys):
-            number = len(nodes) if key is None else numbers.setdefault(key, len(nodes))
-            if number == len(nodes):
-                nodes.append(self.nodes[box])
-                places.append(self.places[box])
+            number = len(first) if key is None else numbers.setdefault(key, len(first))
+            if number == len(first):
+                first.append(box)
                 totals.append(0)
             totals[number] += self.totals[box]
             joined.append(number)
-        self.nodes, self.places, self.totals = nodes, places, totals
+        self.nodes = [self.nodes[box] for box in first]
+        self.places = [self.places[box] for box in first]
+        self.patterns = [self.patterns[box] for box in first]
+        self.totals = totals
         self._box_of = [joined[box] for box in self._box_of]
         self._others = {n for key, n in numbers.items() if isinstance(key, tuple) and key[0] == OTHERS}
 
@@ -262,30 +278,31 @@ def _where_crowded(
 # What tasks have in common: the keys of groups, each with the place that it is in
 
 
-def _names(nodes: Sequence[Node], places: Sequence[_Place]) -> list[Key]:
+def _names(boxes: _Boxes) -> list[Key]:
     """A group for names that differ only in digits; where they repeat, one for each name."""
-    patterns = _patterns(nodes, places)
+    patterns = _patterns(boxes)
     names: defaultdict[Key, set[str]] = defaultdict(set)
-    for node, pattern in zip(nodes, patterns, strict=True):
+    for node, pattern in zip(boxes.nodes, patterns, strict=True):
         names[pattern].add(name_of(node))
     sizes = Counter(patterns)
+    is_numbered = {key: 2 * len(found) > sizes[key] for key, found in names.items()}
     return [
-        pattern if 2 * len(names[pattern]) > sizes[pattern] else (name_of(node), pattern)
-        for node, pattern in zip(nodes, patterns, strict=True)
+        pattern if is_numbered[pattern] else (name_of(node), pattern)
+        for node, pattern in zip(boxes.nodes, patterns, strict=True)
     ]
 
 
-def _patterns(nodes: Sequence[Node], places: Sequence[_Place]) -> list[Key]:
+def _patterns(boxes: _Boxes) -> list[Key]:
     return [
-        (OTHERS if node.function == OTHERS else pattern_of(name_of(node)), place)
-        for node, place in zip(nodes, places, strict=True)
+        (OTHERS if node.function == OTHERS else pattern, place)
+        for node, pattern, place in zip(boxes.nodes, boxes.patterns, boxes.places, strict=True)
     ]
 
 
-def _functions(nodes: Sequence[Node], places: Sequence[_Place]) -> list[Key]:
+def _functions(boxes: _Boxes) -> list[Key]:
     return [
-        (pattern_of(name_of(node)) if place[1] else node.function, place)
-        for node, place in zip(nodes, places, strict=True)
+        (pattern if place[1] else node.function, place)
+        for node, pattern, place in zip(boxes.nodes, boxes.patterns, boxes.places, strict=True)
     ]
 
 

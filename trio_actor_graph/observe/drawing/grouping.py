@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from trio_actor_graph.observe.drawing.picture import (
@@ -18,6 +18,7 @@ from trio_actor_graph.observe.drawing.picture import (
     Picture,
     foremost_state,
 )
+from trio_actor_graph.observe.drawing.style import LABEL_CHARACTERS_MAX
 
 Key: TypeAlias = Hashable
 
@@ -26,6 +27,9 @@ OTHERS: Final = -2
 
 SHARED_NAME_CHARACTERS_MIN: Final = 3
 """How many first characters names must share for a group to be called by them."""
+
+PATTERNS_LISTED_MAX: Final = 3
+"""A group of so few kinds of names is called by all of them, if they are short."""
 
 _DIGITS: Final = re.compile(r"\d+")
 
@@ -128,21 +132,34 @@ def _unfolded(node: Node) -> Iterator[Node]:
 
 def _label(members: Sequence[Node], is_others: bool) -> str:
     """The name, or what the names have in common, or how many names there are."""
-    names = {node.label for node in members}
+    names = dict.fromkeys(node.label for node in members)
     if len(names) == 1:
         return next(iter(names))
-    pattern = pattern_of(next(iter(names)))
-    if all(pattern_of(name) == pattern for name in names):
-        return _numbered(members, names) or pattern
+    patterns = _first_patterns(names)
+    if len(patterns) == 1 and (label := _numbered(members, names) or patterns[0]).strip("# "):
+        return label
     if is_others:
         return "other conditions" if members[0].is_condition else "other names"
+    listed = ", ".join(patterns)
+    if 1 < len(patterns) <= PATTERNS_LISTED_MAX and len(listed) <= LABEL_CHARACTERS_MAX:
+        return listed
     shared = _shared_beginning(min(names), max(names)).rstrip()
     if len(shared) >= SHARED_NAME_CHARACTERS_MIN:
         return f"{shared} …"
     return f"{len(names):,} names"
 
 
-def _numbered(members: Sequence[Node], names: set[str]) -> str:
+def _first_patterns(names: Iterable[str]) -> list[str]:
+    """The patterns of names, no more than one above of what may be listed."""
+    patterns: dict[str, None] = {}
+    for name in names:
+        patterns[pattern_of(name)] = None
+        if len(patterns) > PATTERNS_LISTED_MAX:
+            break
+    return list(patterns)
+
+
+def _numbered(members: Sequence[Node], names: Collection[str]) -> str:
     """Names of several stages, such as those of a chain, by their first and last number.
 
     There a group before and one behind have the same pattern, and only numbers tell them apart.

@@ -35,8 +35,8 @@ HEIGHT_MAX: Final = 1800.0
 """How large a picture may be, in pixels: what one scrolls through in two or three screens of a
 laptop. At two pixels for one, that is as large as a PNG may be without being made smaller."""
 
-HEAD_HEIGHT: Final = 120.0
-"""What the title, the states and the kinds of edges take of the height."""
+HEAD_HEIGHT: Final = 180.0
+"""What the title, the states and the kinds of edges take of the height at most, with the margin."""
 
 SWEEPS: Final = 60
 """How often igraph goes through the layers to have fewer crossings; more changes little."""

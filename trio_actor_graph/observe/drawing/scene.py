@@ -47,6 +47,9 @@ PAD: Final = 10.0
 TASK_HEIGHT: Final = 30.0
 GROUP_HEIGHT: Final = 52.0
 CONDITION_HEIGHT: Final = 26.0
+BAR_PART_MIN: Final = 3.0
+"""How long the part of any state in the bar of a group is at least, so that it can be seen."""
+
 HEAD: Final = 8.0
 ALONE_MAX: Final = 3
 """How many edges may join a box where the numbers on them can still be told apart."""
@@ -230,12 +233,21 @@ def _group_shapes(node: Node, box: Box) -> Iterator[Shape]:
         yield from _symbol(state, x + SYMBOL - 1, line, SYMBOL - 1)
         yield Label(x + 2 * SYMBOL + 3, line, number, "text", SMALL)
         x += width
-    x, whole = box.x + PAD, box.width - 2 * PAD
-    for state in NODE_STATES:
-        part = whole * node.counts.get(state, 0) / node.total
-        if part:
-            yield Rectangle(Box(x, box.y + box.height - 8, part, 3.5), f"bar {state}")
-            x += part
+    x = box.x + PAD
+    for state, part in _bar_parts(node, box.width - 2 * PAD):
+        yield Rectangle(Box(x, box.y + box.height - 8, part, 3.5), f"bar {state}")
+        x += part
+
+
+def _bar_parts(node: Node, whole: float) -> Iterator[tuple[NodeState, float]]:
+    """The parts of a group's bar; one failure among thousands is seen too."""
+    present = [state for state in NODE_STATES if node.counts.get(state)]
+    parts = {state: whole * node.counts[state] / node.total for state in present}
+    longer = {state: max(BAR_PART_MIN, part) for state, part in parts.items()}
+    # The longest gives what the shortest take: there are so few states that it has enough.
+    longest = max(present, key=parts.__getitem__)
+    longer[longest] -= sum(longer.values()) - whole
+    yield from longer.items()
 
 
 def _tallies(node: Node) -> Iterator[tuple[NodeState, str, float]]:
