@@ -1,7 +1,7 @@
 """Folding: a picture that is more than a reader can take in is made smaller, until it fits.
 
 It fits if it has no more nodes and edges than an eye can follow and is no larger than what one
-scrolls through in two or three screens, however it is shaped. One that fits is left alone. In any
+scrolls through in two or three screens, whatever its shape. One that fits is left alone. In any
 other, stages that are crowded are folded first, each from fine to coarse:
 
 1. tasks whose names differ only in their numbers, the most numerous first: "page #". Where the same
@@ -9,9 +9,10 @@ other, stages that are crowded are folded first, each from fine to coarse:
 2. tasks of the same function, whatever their names;
 3. all but the most numerous of these together: "other names".
 
-Stages that are not crowded stay as they are. If the picture is too long, stages that are neighbours
-become bands, in which the same is done. If that does not suffice there are fewer bands, and fewer
-boxes in each.
+Stages that are not crowded stay as they are. While it does not fit, a stage counts as crowded with
+ever fewer boxes. If it is too long, stages that are neighbours become bands, as many as fit, with a
+box for each kind of name, or for each function; where these lead to each other in turn, or are too
+many, with one box for all of them.
 
 So a map of hundreds of tasks keeps its list and its total, a crawl that names each task after its
 page keeps its shape, and a chain of ten thousand or ten thousand names still are a picture.
@@ -29,6 +30,7 @@ from trio_actor_graph.observe.drawing.grouping import (
     Key,
     finished,
     grouped,
+    is_of_others,
     name_of,
     pattern_of,
 )
@@ -37,12 +39,13 @@ from trio_actor_graph.observe.drawing.layout import (
     HEAD_HEIGHT,
     HEIGHT_MAX,
     LAYER_GAP,
+    MARGIN,
     WIDTH_MAX,
     Direction,
 )
 from trio_actor_graph.observe.drawing.measuring import measured
 from trio_actor_graph.observe.drawing.picture import Node, Picture
-from trio_actor_graph.observe.drawing.scene import MARGIN, TASK_HEIGHT, box_size
+from trio_actor_graph.observe.drawing.scene import TASK_HEIGHT, box_size
 from trio_actor_graph.observe.drawing.wiring import wiring_of
 
 NODES_MAX: Final = 200
@@ -66,7 +69,8 @@ ROWS_STEP: Final = 0.6
 
 BANDS: Final = (24, 20, 16, 13, 10, 8, 6, 5)
 BANDS_FEW: Final = (3, 2, 1)
-"""How many bands of stages there may be: as many as fit. Fewer than five show no course of work."""
+"""How many bands of stages there may be: as many as fit. Fewer than five show no course of work.
+A picture that may be larger may have more of them."""
 
 BANDS_FINE: Final = 240
 """Into so many bands stages are put first, of which the others are then made, to be fast."""
@@ -91,15 +95,17 @@ class _Room(NamedTuple):
     across: float
     direction: Direction
 
-    def lacks(self, picture: Picture) -> str:
-        """What there is too little of for a picture: "" for nothing, "length", or "more"."""
+    @property
+    def scale(self) -> float:
+        """How much larger than usual the picture may be."""
+        return max(1.0, self.nodes / NODES_MAX)
+
+    def holds(self, picture: Picture) -> bool:
         if len(picture.nodes) > self.nodes or len(picture.edges) > self.nodes * EDGES_PER_NODE:
-            return "more"
+            return False
         size = measured(picture, self.direction)
-        if size.along > self.along:
-            return "length"
-        is_more = size.across > self.across or size.reach > self.nodes * REACH_PER_NODE
-        return "more" if is_more else ""
+        is_small = size.along <= self.along and size.across <= self.across
+        return is_small and size.reach <= self.nodes * REACH_PER_NODE
 
     def rows(self, picture: Picture) -> int:
         """About how many boxes a layer has room for."""
@@ -121,12 +127,18 @@ def fold(picture: Picture, nodes_max: int = NODES_MAX, direction: Direction = "r
         direction: where work goes.
     """
     room = _room(nodes_max, direction)
-    if not room.lacks(picture):
+    if room.holds(picture):
         return picture
     rows = room.rows(picture)
     fine = _uncrowded(picture, _bands(picture, BANDS_FINE), rows)
-    folded = next(each for each in _ever_coarser(fine, rows, room) if not room.lacks(each))
-    return finished(folded, {node.key: place for place, node in enumerate(picture.nodes)})
+    order = {node.key: place for place, node in enumerate(picture.nodes)}
+    coarser = fine
+    for coarser in _ever_coarser(fine, rows, room):
+        if room.holds(coarser):
+            folded = finished(coarser, order)
+            if room.holds(folded):  # names may be longer now
+                return folded
+    return finished(coarser, order)  # two boxes at most
 
 
 def _room(nodes_max: int, direction: Direction) -> _Room:
@@ -144,7 +156,7 @@ def _ever_coarser(fine: Picture, rows: int, room: _Room) -> Iterator[Picture]:
     stages = len({node.stage for node in fine.nodes})
     if stages * (TASK_HEIGHT + LAYER_GAP) <= room.along:
         yield from _fewer_rows(fine, rows)
-    yield from _fewer_bands(fine, rows)
+    yield from _fewer_bands(fine, rows, [round(room.scale * bands) for bands in BANDS])
 
 
 def _fewer_rows(fine: Picture, rows: int) -> Iterator[Picture]:
@@ -158,24 +170,24 @@ def _fewer_rows(fine: Picture, rows: int) -> Iterator[Picture]:
         yield folded
 
 
-def _fewer_bands(fine: Picture, rows: int) -> Iterator[Picture]:
+def _fewer_bands(fine: Picture, rows: int, numbers: Sequence[int]) -> Iterator[Picture]:
     """A box for each pattern, or each function; then fewer of them; then one, in ever fewer bands.
 
     Where tasks of two kinds lead to each other in turn, a box for each of them says less than one
     for both: its arrows go to and fro.
     """
     for keys_of in (_patterns, _functions):
-        for bands in BANDS:
+        for bands in numbers:
             place_of = _bands(fine, bands)
             folded = grouped(fine, keys_of(_Boxes(fine.nodes, place_of)))
             if max(Counter(map(place_of, folded.nodes)).values()) <= rows and _leads_on(folded):
                 yield folded
     for few in BAND_ROWS:
-        for bands in BANDS:
+        for bands in numbers:
             folded = _uncrowded(fine, _bands(fine, bands), few)
             if _leads_on(folded):
                 yield folded
-    for bands in (*BANDS, *BANDS_FEW):
+    for bands in (*numbers, *BANDS_FEW):
         yield _uncrowded(fine, _bands(fine, bands), 1)
 
 
@@ -258,7 +270,7 @@ class _Boxes:
         self.patterns = [self.patterns[box] for box in first]
         self.totals = totals
         self._box_of = [joined[box] for box in self._box_of]
-        self._others = {n for key, n in numbers.items() if isinstance(key, tuple) and key[0] == OTHERS}
+        self._others = {box for key, box in numbers.items() if is_of_others(key)}
 
 
 def _where_crowded(

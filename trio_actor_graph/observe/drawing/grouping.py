@@ -39,6 +39,11 @@ def pattern_of(label: str) -> str:
     return _DIGITS.sub("#", label)
 
 
+def is_of_others(key: Key) -> bool:
+    """Whether it is the key of a group of whatever else there was."""
+    return isinstance(key, tuple) and key[0] == OTHERS
+
+
 def name_of(node: Node) -> str:
     """What a node is called; of a group, what the first of its members is called."""
     while node.members:
@@ -63,8 +68,7 @@ def grouped(picture: Picture, keys: Sequence[Key]) -> Picture:
     for key, folded in members.items():
         node = folded[0]
         if len(folded) > 1:
-            is_others = isinstance(key, tuple) and key[0] == OTHERS
-            node = _group(f"g{len(nodes) + 1}", folded, is_others)
+            node = _group(f"g{len(nodes) + 1}", folded, is_of_others(key))
         elif node.members:
             node = node._replace(key=f"g{len(nodes) + 1}")
         nodes.append(node)
@@ -93,8 +97,9 @@ def finished(picture: Picture, order: Mapping[str, int]) -> Picture:
         if node.members:
             members = sorted(_unfolded(node), key=lambda member: order[member.key])
             label = _label(members, node.function == OTHERS)
-            node = node._replace(members=tuple(members), label=label)
-        nodes.append(node)
+            nodes.append(node._replace(members=tuple(members), label=label))
+        else:
+            nodes.append(node)
     return picture._replace(nodes=tuple(nodes))
 
 
@@ -140,7 +145,7 @@ def _label(members: Sequence[Node], is_others: bool) -> str:
         return label
     if is_others:
         return "other conditions" if members[0].is_condition else "other names"
-    listed = ", ".join(patterns)
+    listed = ", ".join(sorted(patterns))  # as in the group before and the one behind
     if 1 < len(patterns) <= PATTERNS_LISTED_MAX and len(listed) <= LABEL_CHARACTERS_MAX:
         return listed
     shared = _shared_beginning(min(names), max(names)).rstrip()
@@ -201,6 +206,4 @@ def _merged(edges: Iterable[Edge], place: Mapping[str, str]) -> tuple[Counter[st
             if way not in kept:
                 kept[way] = edge
             counts[way] += edge.number
-    return inside, [
-        Edge(way[0], way[1], edge.kind, counts[way]) for way, edge in kept.items()
-    ]
+    return inside, [Edge(way[0], way[1], edge.kind, counts[way]) for way, edge in kept.items()]

@@ -35,6 +35,7 @@ HEIGHT_MAX: Final = 1800.0
 """How large a picture may be, in pixels: what one scrolls through in two or three screens of a
 laptop. At two pixels for one, that is as large as a PNG may be without being made smaller."""
 
+MARGIN: Final = 24.0
 HEAD_HEIGHT: Final = 180.0
 """What the title, the states and the kinds of edges take of the height at most, with the margin."""
 
@@ -118,6 +119,8 @@ class _Laying:
         turned = [sizes[node.key] for node in picture.nodes]
         self._sizes = turned if self._is_right else [(height, width) for width, height in turned]
         wiring = wiring_of(picture)
+        most = (WIDTH_MAX - 2 * MARGIN, HEIGHT_MAX - HEAD_HEIGHT)
+        self._most = most if self._is_right else (most[1], most[0])  # along and across
         self._layers = wiring.layers
         self._wires = wiring.wires
         self._steps = wiring.steps
@@ -218,7 +221,7 @@ class _Laying:
 
     def _draw_in(self, lines: Lines) -> None:
         """Move what spreads further than a picture should as close together as its layers allow."""
-        most = (HEIGHT_MAX if self._is_right else WIDTH_MAX) - HEAD_HEIGHT
+        most = self._most[1]
         for _ in range(DRAWING_IN_SWEEPS):
             ends = [self._v[vertex] for line in lines.values() for vertex in (line[0], line[-1])]
             low, high = min(ends), max(ends)
@@ -278,13 +281,26 @@ class _Laying:
                     layer = self._layers[one]
                     distance = math.ceil(abs(self._v[one] - self._v[other]))
                     furthest[layer] = max(furthest[layer], distance)
+        layers = sorted(along)
+        gaps = self._gaps(sum(along.values()), layers[:-1], counted, furthest)
         at = 0.0
-        for layer in sorted(along):
+        for layer in layers:
             self._u[number, layer] = (at, at + along[layer])
-            least = LAYER_GAP + (COUNT_GAP if layer in counted else 0.0)
-            at += along[layer] + steep_gap(furthest[layer], least)
-        last = max(along)
-        return self._u[number, last][1]
+            at += along[layer] + gaps.get(layer, 0.0)
+        return at
+
+    def _gaps(
+        self, boxes: float, layers: Sequence[int], counted: set[int], furthest: Mapping[int, int]
+    ) -> dict[int, float]:
+        """How far each layer is from the next; less than edges would like if that is too long."""
+        least = {x: LAYER_GAP + (COUNT_GAP if x in counted else 0.0) for x in layers}
+        gaps = {x: steep_gap(furthest.get(x, 0), least[x]) for x in layers}
+        too_long = boxes + sum(gaps.values()) - self._most[0]
+        more = sum(gaps.values()) - sum(least.values())
+        if too_long <= 0.0 or not more:
+            return gaps
+        part = max(0.0, 1 - too_long / more)
+        return {x: least[x] + (gaps[x] - least[x]) * part for x in layers}
 
     def _boxes(self, corners: Sequence[Point]) -> list[Box]:
         boxes = []

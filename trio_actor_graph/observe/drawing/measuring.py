@@ -79,7 +79,9 @@ def _counted_layers(picture: Picture, wiring: Wiring) -> set[int]:
     counted: set[int] = set()
     for wire, edge in zip(wiring.wires, picture.edges, strict=True):
         if edge.number > 1:
-            counted.update(wiring.layers[vertex] for vertex in (wire.vertices[0], wire.vertices[-2]))
+            counted.update(
+                wiring.layers[vertex] for vertex in (wire.vertices[0], wire.vertices[-2])
+            )
     return counted
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from trio_actor_graph.observe.drawing.layout import (
+    MARGIN,
     Box,
     Direction,
     Point,
@@ -35,7 +36,6 @@ from trio_actor_graph.observe.drawing.style import (
     text_width,
 )
 
-MARGIN: Final = 24.0
 TEXT: Final = 13.0
 SMALL: Final = 11.0
 TITLE: Final = 16.0
@@ -241,7 +241,7 @@ def _group_shapes(node: Node, box: Box) -> Iterator[Shape]:
 
 def _bar_parts(node: Node, whole: float) -> Iterator[tuple[NodeState, float]]:
     """The parts of a group's bar; one failure among thousands is seen too."""
-    present = [state for state in NODE_STATES if node.counts.get(state)]
+    present: list[NodeState] = [state for state in NODE_STATES if node.counts.get(state)]
     parts = {state: whole * node.counts[state] / node.total for state in present}
     longer = {state: max(BAR_PART_MIN, part) for state, part in parts.items()}
     # The longest gives what the shortest take: there are so few states that it has enough.

@@ -7,7 +7,6 @@ does, so this is what a layout begins with, and all that is needed to tell how l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -35,12 +34,10 @@ class Wiring(NamedTuple):
     """A picture as vertices in layers. A vertex is a node, by its place, or a bend of a wire.
 
     Attributes:
-        index: the vertex of each node, by key.
         layers: of each vertex.
         wires: of each edge, in the order of the picture.
     """
 
-    index: Mapping[str, int]
     layers: tuple[int, ...]
     wires: tuple[Wire, ...]
 
@@ -66,7 +63,7 @@ def wiring_of(picture: Picture) -> Wiring:
         offset = PARALLEL_GAP * (seen[pair] - (beside[pair] - 1) / 2)
         seen[pair] += 1
         wires.append(Wire(_bent(*pair, layers), given != pair, offset))
-    return Wiring(index, tuple(layers), tuple(wires))
+    return Wiring(tuple(layers), tuple(wires))
 
 
 def _bent(source: int, target: int, layers: list[int]) -> tuple[int, ...]:
