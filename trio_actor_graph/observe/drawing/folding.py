@@ -67,7 +67,7 @@ their number does."""
 ROWS_STEP: Final = 0.6
 """By how much a stage may have fewer boxes each time that a picture still does not fit."""
 
-BANDS: Final = (24, 20, 16, 13, 10, 8, 6, 5)
+BANDS: Final = (24, 20, 16, 12, 10, 8, 6, 5)
 BANDS_FEW: Final = (3, 2, 1)
 """How many bands of stages there may be: as many as fit. Fewer than five show no course of work.
 A picture that may be larger may have more of them."""
@@ -196,17 +196,17 @@ def _leads_on(picture: Picture) -> bool:
     return not any(wire.is_backward for wire in wiring_of(picture).wires)
 
 
-def _bands(picture: Picture, number: int) -> _PlaceOf:
-    """Put the stages into so many bands of about one width, or each into its own if they are few.
+def _bands(picture: Picture, most: int) -> _PlaceOf:
+    """Put the stages into at most so many bands of one width, or each into its own if they are few.
 
-    Those of many bands lie each in one of a smaller number, if that divides it.
+    Wider bands are made of the `BANDS_FINE`, so that what was folded in those stays together.
     """
     stages = max(node.stage for node in picture.nodes) + 1
     fine = min(stages, BANDS_FINE)
-    number = min(number, fine)
+    width = -(-fine // most)
 
     def place_of(node: Node) -> _Place:
-        return node.stage * fine // stages * number // fine, node.is_condition
+        return node.stage * fine // stages // width, node.is_condition
 
     return place_of
 

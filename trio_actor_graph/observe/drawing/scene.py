@@ -243,11 +243,12 @@ def _bar_parts(node: Node, whole: float) -> Iterator[tuple[NodeState, float]]:
     """The parts of a group's bar; one failure among thousands is seen too."""
     present: list[NodeState] = [state for state in NODE_STATES if node.counts.get(state)]
     parts = {state: whole * node.counts[state] / node.total for state in present}
-    longer = {state: max(BAR_PART_MIN, part) for state, part in parts.items()}
+    lengths = {state: max(BAR_PART_MIN, part) for state, part in parts.items()}
     # The longest gives what the shortest take: there are so few states that it has enough.
     longest = max(present, key=parts.__getitem__)
-    longer[longest] -= sum(longer.values()) - whole
-    yield from longer.items()
+    lengths[longest] -= sum(lengths.values()) - whole
+    for state in present:
+        yield state, lengths[state]
 
 
 def _tallies(node: Node) -> Iterator[tuple[NodeState, str, float]]:
