@@ -128,8 +128,8 @@ RULES = [
             never=OUTSIDE,
         )
         for module in (
-            *("dot", "folding", "layout", "mermaid", "picture", "scene", "seeing", "stages"),
-            *("style", "svg", "untangling"),
+            *("dot", "folding", "grouping", "layout", "measuring", "mermaid", "picture", "scene"),
+            *("seeing", "stages", "style", "svg", "untangling", "wiring"),
         )
     ),
     *(
@@ -138,7 +138,10 @@ RULES = [
             "it can be drawn where igraph and Pillow are missing",
             only=("msgspec", *ours("errors", "graph", "observe.drawing")),
         )
-        for module in ("dot", "folding", "mermaid", "picture", "seeing", "stages", "style")
+        for module in (
+            *("dot", "folding", "grouping", "measuring", "mermaid", "picture", "seeing", "stages"),
+            *("style", "wiring"),
+        )
     ),
     Rule(
         "web",

@@ -262,23 +262,56 @@ def test_tasks_of_one_name_and_stage_are_folded_with_counts(story):
 
 def test_small_groups_stay_open_while_there_is_room(story):
     s = story(MANY)
-    for number in range(300):
-        s.create("many" if number % 3 else "few")
+    for number in range(120):
+        s.create("few" if number % 20 == 0 else "many")
     s.settle()
-    folded = fold(picture_of(s.graph), 150)
-    assert sorted({(n.kind, n.label, n.total) for n in folded.nodes}) == [
-        ("group", "many", 200),
-        ("task", "few", 1),
+    folded = fold(picture_of(s.graph), 100)
+    assert sorted((n.kind, n.label, n.total) for n in folded.nodes) == [
+        ("group", "many", 114),
+        *[("task", "few", 1)] * 6,
     ]
+
+
+def test_names_that_differ_only_in_digits_are_folded_together(story):
+    s = story(MANY)
+    for number in range(300):
+        s.create(f"page {number}", kind=number % 7)
+    s.settle()
+    [node] = fold(picture_of(s.graph)).nodes
+    assert (node.label, node.total) == ("page #", 300)
+
+
+def test_numbered_names_that_repeat_are_folded_by_name(story):
+    """There the number tells parts apart, and not tasks."""
+    s = story(MANY)
+    for number in range(300):
+        s.create(f"shard {number % 6}", kind=number)
+    s.settle()
+    folded = fold(picture_of(s.graph))
+    assert [(n.label, n.total) for n in folded.nodes] == [(f"shard {n}", 50) for n in range(6)]
 
 
 def test_tasks_of_one_function_are_folded_where_each_has_its_own_name(story):
     s = story(MANY)
     for number in range(300):
-        s.create(f"page {number}")
+        s.create(f"page {letters(number)}")
     s.settle()
     [node] = fold(picture_of(s.graph)).nodes
     assert (node.label, node.total) == ("page …", 300)
+
+
+def test_what_is_left_of_a_kind_is_folded_with_it(story):
+    """No more boxes than a few say the same, also where others of a stage have been folded."""
+    s = story(MANY)
+    for name, number in {"get": 5_000, "bad": 30, "odd": 3}.items():
+        for _ in range(number):
+            s.create(name)
+    s.settle()
+    assert [(n.label, n.total) for n in fold(picture_of(s.graph)).nodes] == [
+        ("get", 5_000),
+        ("bad", 30),
+        *[("odd", 1)] * 3,
+    ]
 
 
 def test_a_chain_is_folded_into_bands(story):
@@ -288,22 +321,48 @@ def test_a_chain_is_folded_into_bands(story):
         last = s.create("step", last)
     s.settle()
     folded = fold(picture_of(s.graph))
-    assert {node.total for node in folded.nodes} == {40}
-    assert {node.edges_inside for node in folded.nodes} == {39}
+    assert {node.total for node in folded.nodes} == {50}
+    assert {node.edges_inside for node in folded.nodes} == {49}
     assert [(e.source, e.target) for e in folded.edges] == [
-        (f"g{n}", f"g{n + 1}") for n in range(1, 25)
+        (f"g{n}", f"g{n + 1}") for n in range(1, 20)
     ]
+
+
+def test_bands_are_told_apart_by_their_numbers(story):
+    s = story(MANY)
+    last = None
+    for number in range(1, 201):
+        last = s.create(f"step {number} of it", last)
+    s.settle()
+    labels = [node.label for node in fold(picture_of(s.graph), 10).nodes]
+    assert labels == [f"step {n * 20 + 1}…{n * 20 + 20} of it" for n in range(10)]
+
+
+def test_kinds_that_lead_to_each_other_in_turn_share_the_box_of_a_band(story):
+    s = story(MANY)
+    last = None
+    for number in range(600):
+        last = s.create(f"{('get', 'put')[number % 2]} {number // 2}", last, kind=number % 2)
+    s.settle()
+    folded = fold(picture_of(s.graph))
+    assert {node.label for node in folded.nodes} == {"get #, put #"}
+    assert len(folded.edges) == len(folded.nodes) - 1
 
 
 def test_names_without_number_share_a_node(story):
     s = story(MANY)
     for number in range(2000):
-        s.create(f"{number}", kind=number % 700)
+        s.create(letters(number), kind=number % 700)
     for _ in range(500):
         s.create("main", kind=1000)
     s.settle()
     folded = fold(picture_of(s.graph))
     assert [(n.label, n.total) for n in folded.nodes] == [("other names", 2000), ("main", 500)]
+
+
+def letters(number: int) -> str:
+    """A name without digits for each number below 17,576."""
+    return "".join(chr(ord("a") + number // 26**place % 26) for place in range(3))
 
 
 def test_where_all_leads_to_all_it_is_folded_although_nodes_are_few(story):

@@ -114,7 +114,7 @@ def _svg(picture: Picture, query: PictureQuery) -> bytes:
     from trio_actor_graph.observe.drawing.scene import scene_of
     from trio_actor_graph.observe.drawing.svg import svg_text
 
-    scene = scene_of(fold(picture, query.nodes_max), query.direction)
+    scene = scene_of(fold(picture, query.nodes_max, query.direction), query.direction)
     return svg_text(scene, "task-graph").encode()
 
 

@@ -145,7 +145,7 @@ NODES_MIN: Final = 10
 
 
 def _scene(graph: GraphRecord, nodes_max: int, direction: Direction) -> Scene:
-    return scene_of(fold(picture_of(graph), nodes_max), direction)
+    return scene_of(fold(picture_of(graph), nodes_max, direction), direction)
 
 
 def _svg(graph: GraphRecord, nodes_max: int, direction: Direction) -> bytes:
@@ -161,11 +161,11 @@ def _html(graph: GraphRecord, nodes_max: int, direction: Direction) -> bytes:
 
 
 def _dot(graph: GraphRecord, nodes_max: int, direction: Direction) -> bytes:
-    return dot_text(fold(picture_of(graph), nodes_max), direction).encode()
+    return dot_text(fold(picture_of(graph), nodes_max, direction), direction).encode()
 
 
 def _mermaid(graph: GraphRecord, nodes_max: int, direction: Direction) -> bytes:
-    return mermaid_text(fold(picture_of(graph), nodes_max), direction).encode()
+    return mermaid_text(fold(picture_of(graph), nodes_max, direction), direction).encode()
 
 
 _WRITERS: Final[dict[str, Callable[[GraphRecord, int, Direction], bytes]]] = {

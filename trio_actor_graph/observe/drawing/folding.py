@@ -1,212 +1,343 @@
-"""Folding: tasks of one type and stage become one node with counts, when a picture is too large.
+"""Folding: a picture that is more than a reader can take in is made smaller, until it fits.
 
-It goes from fine to coarse and stops at the first way that is small enough:
+It fits if it has no more nodes and edges than an eye can follow and is no larger than what one
+scrolls through in two or three screens, whatever its shape. One that fits is left alone, and so is
+one of few nodes, which may be larger. In any other, stages that are crowded are folded first, each from fine to coarse:
 
-1. tasks of the same name in the same stage, the most numerous first;
-2. tasks of the same function in the same stage, whatever their names;
-3. the same over bands of neighbouring stages, for what is too long;
-4. beyond the most numerous functions of a band, all other tasks together; of these functions there
-   are the fewer the more of them lead to each other.
+1. tasks whose names differ only in their numbers, the most numerous first: "page #". Where the same
+   numbered names come again and again, those of one name;
+2. tasks of the same function, whatever their names;
+3. all but the most numerous of these together: "other names".
 
-So a crawl that names each task after its page keeps its shape, and a chain of ten thousand or ten
-thousand names still are a picture. Conditions are folded by their text in place of a name.
+Stages that are not crowded stay as they are. While it does not fit, a stage counts as crowded with
+ever fewer boxes. If it is too long, stages that are neighbours become bands, as many as fit, with a
+box for each kind of name, or for each function; where these lead to each other in turn, or are too
+many, with one box for all of them.
+
+So a map of hundreds of tasks keeps its list and its total, a crawl that names each task after its
+page keeps its shape, and a chain of ten thousand or ten thousand names still are a picture.
+Conditions are folded by their text in place of a name.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Final, TypeAlias
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
-from trio_actor_graph.observe.drawing.picture import (
-    Edge,
-    Node,
-    NodeState,
-    Picture,
-    foremost_state,
+from trio_actor_graph.observe.drawing.grouping import (
+    OTHERS,
+    Key,
+    finished,
+    grouped,
+    is_of_others,
+    name_of,
+    pattern_of,
 )
+from trio_actor_graph.observe.drawing.layout import (
+    GAP,
+    HEAD_HEIGHT,
+    HEIGHT_MAX,
+    LAYER_GAP,
+    MARGIN,
+    WIDTH_MAX,
+    Direction,
+)
+from trio_actor_graph.observe.drawing.measuring import measured
+from trio_actor_graph.observe.drawing.picture import Node, Picture
+from trio_actor_graph.observe.drawing.scene import TASK_HEIGHT, box_size
+from trio_actor_graph.observe.drawing.wiring import wiring_of
 
 NODES_MAX: Final = 200
 """How many nodes a picture shows before it is folded: so many boxes can be read by scrolling once,
 and are laid out in a tenth of a second."""
+
+SINGLE_MAX: Final = 100
+"""A picture of so many nodes is not folded for its shape: one looks at a graph of so few tasks to
+see each of them, and rather scrolls."""
 
 EDGES_PER_NODE: Final = 2.5
 """How many edges a picture may have for each node that it may have. At 200 nodes these are 500: as
 many as Mermaid draws at most, and more than an eye can follow."""
 
 REACH_PER_NODE: Final = 6
-"""How many stages all edges together may reach over for each node that a picture may have: long
+"""How many layers all edges together may reach over for each node that a picture may have: long
 edges lie beside each other and push the boxes apart."""
 
-BANDS_PART: Final = 8
-"""A picture that is too long is folded into this part of its nodes as bands of stages, so that a
-band has room for as many functions. If all leads to all, there are a quarter as many bands."""
+LIKE_MAX: Final = 8
+"""How many boxes of one kind may stand in a stage that is crowded: more of them say no more than
+their number does."""
+
+ROWS_STEP: Final = 0.6
+"""By how much a stage may have fewer boxes each time that a picture still does not fit."""
+
+BANDS: Final = (24, 20, 16, 12, 10, 8, 6, 5)
+BANDS_FEW: Final = (3, 2, 1)
+"""How many bands of stages there may be: as many as fit. Fewer than five show no course of work.
+A picture that may be larger may have more of them."""
+
+BANDS_FINE: Final = 240
+"""Into so many bands stages are put first, of which the others are then made, to be fast."""
+
+BAND_ROWS: Final = (6, 3)
+"""How many boxes a band may have where even a box a function is too much, before it is one."""
 
 WORTH_SHOWING: Final = 0.01
-"""Which part of its band a function must make up to be shown beside "other names"."""
+"""Which part of its band a function must make up at least to be shown beside "other names"."""
 
-SHARED_NAME_CHARACTERS_MIN: Final = 3
-"""How many first characters names must share for a group to be called by them."""
+_Place: TypeAlias = tuple[int, bool]
+"""A stage, or a band of them, and whether it is about the conditions in it."""
 
-_Key: TypeAlias = Hashable
+_PlaceOf: TypeAlias = Callable[[Node], _Place]
 
 
-def fold(picture: Picture, nodes_max: int = NODES_MAX) -> Picture:
-    """The same picture with at most `nodes_max` nodes; itself if it is small enough.
+class _Room(NamedTuple):
+    """How much a picture may hold and take."""
+
+    nodes: int
+    along: float
+    across: float
+    direction: Direction
+
+    @property
+    def scale(self) -> float:
+        """How much larger than usual the picture may be."""
+        return max(1.0, self.nodes / NODES_MAX)
+
+    def holds(self, picture: Picture, *, of_any_size: bool = False) -> bool:
+        if len(picture.nodes) > self.nodes or len(picture.edges) > self.nodes * EDGES_PER_NODE:
+            return False
+        size = measured(picture, self.direction)
+        is_small = of_any_size or (size.along <= self.along and size.across <= self.across)
+        return is_small and size.reach <= self.nodes * REACH_PER_NODE
+
+    def rows(self, picture: Picture) -> int:
+        """About how many boxes a layer has room for."""
+        box = TASK_HEIGHT
+        if self.direction == "down":
+            widths = [box_size(node)[0] for node in picture.nodes[: self.nodes]]
+            box = sum(widths) / len(widths)
+        return max(1, min(self.nodes, int(self.across / (box + GAP))))
+
+
+def fold(picture: Picture, nodes_max: int = NODES_MAX, direction: Direction = "right") -> Picture:
+    """The same picture in a size to be read; itself if it has that already.
 
     Edges are merged with counts; too many edges are a reason to fold as well as too many nodes.
+
+    Args:
+        picture: what to fold.
+        nodes_max: how many nodes it may have. Above `NODES_MAX` it may be larger in proportion.
+        direction: where work goes.
     """
-    if _is_small(picture, nodes_max):
+    room = _room(nodes_max, direction)
+    if room.holds(picture, of_any_size=len(picture.nodes) <= SINGLE_MAX):
         return picture
-    folded = picture
-    for keys, is_last in _ways(picture, nodes_max):
-        if is_last or len(set(keys)) <= nodes_max:
-            folded = _folded(picture, keys)
-            if is_last or _is_small(folded, nodes_max):
-                break
-    return folded
+    rows = room.rows(picture)
+    fine = _uncrowded(picture, _bands(picture, BANDS_FINE), rows)
+    order = {node.key: place for place, node in enumerate(picture.nodes)}
+    coarser = fine
+    for coarser in _ever_coarser(fine, rows, room):
+        if room.holds(coarser):
+            folded = finished(coarser, order)
+            if room.holds(folded):  # names may be longer now
+                return folded
+    return finished(coarser, order)  # two boxes at most
 
 
-def _is_small(picture: Picture, nodes_max: int) -> bool:
-    if len(picture.nodes) > nodes_max or len(picture.edges) > nodes_max * EDGES_PER_NODE:
-        return False
-    # Stages that no node is in any more do not count: bands are as far apart as stages are.
-    layers = {stage: n for n, stage in enumerate(sorted({node.stage for node in picture.nodes}))}
-    stages = {node.key: layers[node.stage] for node in picture.nodes}
-    reach = sum(abs(stages[edge.source] - stages[edge.target]) for edge in picture.edges)
-    return reach <= nodes_max * REACH_PER_NODE
+def _room(nodes_max: int, direction: Direction) -> _Room:
+    scale = max(1.0, nodes_max / NODES_MAX)
+    width, height = scale * WIDTH_MAX - 2 * MARGIN, scale * HEIGHT_MAX - HEAD_HEIGHT
+    along, across = (width, height) if direction == "right" else (height, width)
+    return _Room(nodes_max, along, across, direction)
 
 
-def _ways(picture: Picture, nodes_max: int) -> Iterator[tuple[list[_Key], bool]]:
-    """For each way to fold, the group of each node, and whether it is the last one.
+def _ever_coarser(fine: Picture, rows: int, room: _Room) -> Iterator[Picture]:
+    """Fewer boxes in each stage; if it is too long, fewer stages.
 
-    A group of one member is left alone.
+    The last one is a single band of a box of tasks and one of conditions.
     """
-    nodes = picture.nodes
-    by_name: list[_Key] = [(node.is_condition, node.label, node.stage) for node in nodes]
-    by_function = [_function(node, node.stage) for node in nodes]
-    for keys in (by_name, by_function):
-        yield _most_numerous_first(keys, nodes_max), False
-        yield keys, False
-    for bands in (nodes_max // BANDS_PART, nodes_max // BANDS_PART // 4):
-        width = _band_width(nodes, max(1, bands))
-        in_bands = [_function(node, node.stage // width) for node in nodes]
-        yield in_bands, False
-        most = max(1, nodes_max // len({node.stage // width for node in nodes}) - 2)
-        yield _with_others(nodes, in_bands, width, most), False
-        # Only where bands are few as well does it help to show fewer functions.
-        while most > 1 and bands < nodes_max // BANDS_PART:
-            most //= 2
-            yield _with_others(nodes, in_bands, width, most), False
-    width = _band_width(nodes, max(1, nodes_max // BANDS_PART // 4))
-    yield _with_others(nodes, [None] * len(nodes), width, 0), True
+    stages = len({node.stage for node in fine.nodes})
+    if stages * (TASK_HEIGHT + LAYER_GAP) <= room.along:
+        yield from _fewer_rows(fine, rows)
+    yield from _fewer_bands(fine, rows, [round(room.scale * bands) for bands in BANDS])
 
 
-def _band_width(nodes: tuple[Node, ...], bands: int) -> int:
-    """How many stages go into each of so many bands."""
-    stages = max(node.stage for node in nodes) + 1
-    return -(-stages // bands)
+def _fewer_rows(fine: Picture, rows: int) -> Iterator[Picture]:
+    """Fold only within stages."""
+    place_of = _bands(fine, BANDS_FINE)
+    folded = fine
+    yield folded
+    while rows > 1:
+        rows = max(1, int(rows * ROWS_STEP))
+        folded = _uncrowded(folded, place_of, rows)
+        yield folded
 
 
-def _function(node: Node, stage: int) -> _Key:
-    return (node.label if node.is_condition else node.function, node.is_condition, stage)
+def _fewer_bands(fine: Picture, rows: int, numbers: Sequence[int]) -> Iterator[Picture]:
+    """A box for each pattern, or each function; then fewer of them; then one, in ever fewer bands.
+
+    Where tasks of two kinds lead to each other in turn, a box for each of them says less than one
+    for both: its arrows go to and fro.
+    """
+    for keys_of in (_patterns, _functions):
+        for bands in numbers:
+            place_of = _bands(fine, bands)
+            folded = grouped(fine, keys_of(_Boxes(fine.nodes, place_of)))
+            if max(Counter(map(place_of, folded.nodes)).values()) <= rows and _leads_on(folded):
+                yield folded
+    for few in BAND_ROWS:
+        for bands in numbers:
+            folded = _uncrowded(fine, _bands(fine, bands), few)
+            if _leads_on(folded):
+                yield folded
+    for bands in (*numbers, *BANDS_FEW):
+        yield _uncrowded(fine, _bands(fine, bands), 1)
 
 
-def _most_numerous_first(keys: list[_Key], nodes_max: int) -> list[_Key]:
-    """Fold as few groups as possible: small ones stay open while there is room."""
-    shown = len(keys)
-    folded: set[_Key] = set()
-    for key, size in Counter(keys).most_common():
-        if shown <= nodes_max or size == 1:
-            break
-        folded.add(key)
-        shown -= size - 1
-    return [key if key in folded else number for number, key in enumerate(keys)]
+def _leads_on(picture: Picture) -> bool:
+    """Whether no edge leads back."""
+    return not any(wire.is_backward for wire in wiring_of(picture).wires)
 
 
-def _with_others(nodes: tuple[Node, ...], keys: list[_Key], width: int, most: int) -> list[_Key]:
-    """In each band the `most` most numerous groups keep their own, the rest share one."""
-    bands: dict[tuple[int, bool], Counter[_Key]] = {}
-    for node, key in zip(nodes, keys, strict=True):
-        bands.setdefault((node.stage // width, node.is_condition), Counter())[key] += 1
-    kept = set()
-    for (_, is_condition), counts in bands.items():
-        # Conditions get no places of their own here: there are always some tasks to show.
-        for key, size in counts.most_common(0 if is_condition else most):
-            if size >= counts.total() * WORTH_SHOWING or len(counts) <= most:
-                kept.add(key)
+def _bands(picture: Picture, most: int) -> _PlaceOf:
+    """Put the stages into at most so many bands of one width, or each into its own if they are few.
+
+    Wider bands are made of the `BANDS_FINE`, so that what was folded in those stays together.
+    """
+    stages = max(node.stage for node in picture.nodes) + 1
+    fine = min(stages, BANDS_FINE)
+    width = -(-fine // most)
+
+    def place_of(node: Node) -> _Place:
+        return node.stage * fine // stages // width, node.is_condition
+
+    return place_of
+
+
+# What is folded in a stage or a band
+
+
+def _uncrowded(picture: Picture, place_of: _PlaceOf, rows: int) -> Picture:
+    """Fold where there are more than so many boxes, no further than it takes."""
+    boxes = _Boxes(picture.nodes, place_of)
+    for keys_of in (_names, _patterns, _functions):
+        if crowded := boxes.crowded(rows):
+            boxes.join(_where_crowded(keys_of(boxes), boxes.places, crowded, rows))
+    if crowded := boxes.crowded(rows):
+        boxes.join(_with_others(boxes, crowded, rows))
+    return grouped(picture, boxes.keys)
+
+
+class _Boxes:
+    """What becomes of the nodes of a picture step by step, before it is made.
+
+    Attributes:
+        nodes: the first node of each box.
+        places: where each box is.
+        patterns: of the names of these nodes.
+        totals: how many tasks each box stands for.
+    """
+
+    def __init__(self, nodes: Sequence[Node], place_of: _PlaceOf):
+        self.nodes = nodes
+        self.places = list(map(place_of, nodes))
+        self.patterns = [pattern_of(name_of(node)) for node in nodes]
+        self.totals = [node.total for node in nodes]
+        self._box_of = list(range(len(nodes)))  # each node of the picture
+        self._others: set[int] = set()
+
+    @property
+    def keys(self) -> list[Key]:
+        """For each node of the picture the box that it is in."""
+        return [(OTHERS, box) if box in self._others else box for box in self._box_of]
+
+    def crowded(self, rows: int) -> dict[_Place, int]:
+        """The places with more than so many boxes, and how many they have."""
+        return {place: boxes for place, boxes in Counter(self.places).items() if boxes > rows}
+
+    def join(self, keys: Sequence[Key]) -> None:
+        """Make those one box that have the same key; what has None stays by itself."""
+        numbers: dict[Key, int] = {}
+        joined: list[int] = []
+        first: list[int] = []
+        totals: list[int] = []
+        for box, key in enumerate(keys):
+            number = len(first) if key is None else numbers.setdefault(key, len(first))
+            if number == len(first):
+                first.append(box)
+                totals.append(0)
+            totals[number] += self.totals[box]
+            joined.append(number)
+        self.nodes = [self.nodes[box] for box in first]
+        self.places = [self.places[box] for box in first]
+        self.patterns = [self.patterns[box] for box in first]
+        self.totals = totals
+        self._box_of = [joined[box] for box in self._box_of]
+        self._others = {box for key, box in numbers.items() if is_of_others(key)}
+
+
+def _where_crowded(
+    keys: Sequence[Key], places: Sequence[_Place], crowded: Mapping[_Place, int], rows: int
+) -> list[Key]:
+    """The same keys only for the most numerous groups of crowded places, and all large ones."""
+    sizes = Counter(pair for pair in zip(keys, places, strict=True) if pair[1] in crowded)
+    left = dict(crowded)
+    chosen: set[Key] = set()
+    for (key, place), size in sizes.most_common():
+        if size > 1 and (size > LIKE_MAX or left[place] > rows):
+            chosen.add(key)
+            left[place] -= size - 1
+    return [key if key in chosen else None for key in keys]
+
+
+# What tasks have in common: the keys of groups, each with the place that it is in
+
+
+def _names(boxes: _Boxes) -> list[Key]:
+    """A group for names that differ only in digits; where they repeat, one for each name."""
+    patterns = _patterns(boxes)
+    names: defaultdict[Key, set[str]] = defaultdict(set)
+    for node, pattern in zip(boxes.nodes, patterns, strict=True):
+        names[pattern].add(name_of(node))
+    sizes = Counter(patterns)
+    is_numbered = {key: 2 * len(found) > sizes[key] for key, found in names.items()}
     return [
-        key if key in kept else ("others", node.is_condition, node.stage // width)
-        for node, key in zip(nodes, keys, strict=True)
+        pattern if is_numbered[pattern] else (name_of(node), pattern)
+        for node, pattern in zip(boxes.nodes, patterns, strict=True)
     ]
 
 
-def _folded(picture: Picture, keys: list[_Key]) -> Picture:
-    members: dict[_Key, list[Node]] = {}
-    for node, key in zip(picture.nodes, keys, strict=True):
-        members.setdefault(key, []).append(node)
-    nodes: list[Node] = []
-    place: dict[str, str] = {}  # key of a node -> key of the node that it is in now
-    for key, folded in members.items():
-        node = folded[0]
-        if len(folded) > 1:
-            is_others = isinstance(key, tuple) and key[0] == "others"
-            node = _group(f"g{len(nodes) + 1}", folded, is_others)
-        nodes.append(node)
-        place.update((each.key, node.key) for each in folded)
-    # Bands have cycles among them, which are cut in this order: a condition leads to its task.
-    nodes.sort(key=lambda node: (node.stage, not node.is_condition))
-    inside, edges = _merged(picture.edges, place)
-    return picture._replace(
-        nodes=tuple(node._replace(edges_inside=inside.get(node.key, 0)) for node in nodes),
-        edges=tuple(edges),
-    )
+def _patterns(boxes: _Boxes) -> list[Key]:
+    return [
+        (OTHERS if node.function == OTHERS else pattern, place)
+        for node, pattern, place in zip(boxes.nodes, boxes.patterns, boxes.places, strict=True)
+    ]
 
 
-def _group(key: str, members: list[Node], is_others: bool) -> Node:
-    counts: Counter[NodeState] = Counter(node.state for node in members)
-    first = members[0]
-    return Node(
-        key=key,
-        kind="conditions" if first.is_condition else "group",
-        label=_shared_label(members, is_others),
-        state=foremost_state(counts),
-        counts=dict(counts),
-        stage=min(node.stage for node in members),
-        function=first.function,
-        members=tuple(members),
-    )
+def _functions(boxes: _Boxes) -> list[Key]:
+    return [
+        (pattern if place[1] else node.function, place)
+        for node, pattern, place in zip(boxes.nodes, boxes.patterns, boxes.places, strict=True)
+    ]
 
 
-def _shared_label(members: list[Node], is_others: bool) -> str:
-    names = {node.label for node in members}
-    if len(names) == 1:
-        return next(iter(names))
-    if is_others:
-        return "other conditions" if members[0].is_condition else "other names"
-    shared = _shared_beginning(min(names), max(names)).rstrip()
-    if len(shared) >= SHARED_NAME_CHARACTERS_MIN:
-        return f"{shared} …"
-    return f"{len(names):,} names"
+def _with_others(boxes: _Boxes, crowded: Mapping[_Place, int], rows: int) -> list[Key]:
+    """In crowded places those boxes stay that stand for most, the rest become one.
 
-
-def _shared_beginning(one: str, other: str) -> str:
-    length = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        length += 1
-    return one[:length]
-
-
-def _merged(edges: Iterable[Edge], place: Mapping[str, str]) -> tuple[Counter[str], list[Edge]]:
-    """How many edges are inside of each node, and the others with their counts."""
-    inside: Counter[str] = Counter()
-    counts: Counter[Edge] = Counter()
-    for edge in edges:
-        source, target = place[edge.source], place[edge.target]
-        if source == target:
-            inside[source] += edge.number
-        else:
-            counts[Edge(source, target, edge.kind)] += edge.number
-    return inside, [edge._replace(number=number) for edge, number in counts.items()]
+    Where all stand for as much as the others, none is more worth to be shown.
+    """
+    sizes: dict[_Place, Counter[int]] = {place: Counter() for place in crowded}
+    for box, (node, place) in enumerate(zip(boxes.nodes, boxes.places, strict=True)):
+        if place in crowded and node.function != OTHERS:
+            sizes[place][box] = boxes.totals[box]
+    kept: dict[_Place, set[int]] = {}
+    for place, counts in sizes.items():
+        least = counts.total() * max(WORTH_SHOWING, 1 / max(1, len(counts)))
+        kept[place] = {box for box, size in counts.most_common(rows - 1) if size > least}
+    return [
+        None
+        if place not in kept or box in kept[place]
+        else (OTHERS if kept[place] else "all", place)
+        for box, place in enumerate(boxes.places)
+    ]

@@ -20,8 +20,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from trio_actor_graph.observe.drawing.picture import Picture
-from trio_actor_graph.observe.drawing.stages import layers_of, longest_ways
 from trio_actor_graph.observe.drawing.untangling import Lines, Neighbours, untangled
+from trio_actor_graph.observe.drawing.wiring import Wire, wiring_of
 
 if TYPE_CHECKING:
     import igraph
@@ -30,11 +30,23 @@ Direction: TypeAlias = Literal["right", "down"]
 Size: TypeAlias = tuple[float, float]
 Point: TypeAlias = tuple[float, float]
 
+WIDTH_MAX: Final = 3200.0
+HEIGHT_MAX: Final = 1800.0
+"""How large a picture may be, in pixels: what one scrolls through in two or three screens of a
+laptop. At two pixels for one, that is as large as a PNG may be without being made smaller."""
+
+MARGIN: Final = 24.0
+HEAD_HEIGHT: Final = 180.0
+"""What the title, the states and the kinds of edges take of the height at most, with the margin."""
+
 SWEEPS: Final = 60
 """How often igraph goes through the layers to have fewer crossings; more changes little."""
 
 RELAXING_SWEEPS: Final = 12
 """How often vertices that were untangled are drawn towards the middle of their neighbours."""
+
+DRAWING_IN_SWEEPS: Final = 8
+"""How often what spreads too far is moved together: full layers then push it apart a little."""
 
 GAP: Final = 14.0
 """Between boxes of one layer, in pixels."""
@@ -53,9 +65,6 @@ STEEPNESS: Final = 7.0
 """How many times its gap an edge may go across before the gap grows."""
 
 COMPONENT_GAP: Final = 34.0
-
-PARALLEL_GAP: Final = 7.0
-"""Between edges that join the same two boxes."""
 
 SHAPE: Final = 1.6
 """Width by height that components are set out to; a screen has about as much."""
@@ -100,19 +109,6 @@ def lay_out(picture: Picture, sizes: Mapping[str, Size], direction: Direction) -
     return _Laying(picture, sizes, direction).layout()
 
 
-class _Wire(NamedTuple):
-    """An edge on its way through the layers, from the lower to the higher one.
-
-    Attributes:
-        vertices: where it begins, what it passes, where it ends.
-        offset: how far beside the middle of its boxes it begins and ends.
-    """
-
-    vertices: tuple[int, ...]
-    is_backward: bool
-    offset: float
-
-
 class _Laying:
     """The work of `lay_out`. A vertex is a node, by its place, or a bend of a wire."""
 
@@ -120,12 +116,14 @@ class _Laying:
         self._picture = picture
         self._is_right = direction == "right"
         self._direction: Direction = direction
-        self._index = {node.key: number for number, node in enumerate(picture.nodes)}
         turned = [sizes[node.key] for node in picture.nodes]
         self._sizes = turned if self._is_right else [(height, width) for width, height in turned]
-        self._layers: list[int] = []
-        self._wires = self._wired()
-        self._steps = sorted({step for wire in self._wires for step in pairwise(wire.vertices)})
+        wiring = wiring_of(picture)
+        most = (WIDTH_MAX - 2 * MARGIN, HEIGHT_MAX - HEAD_HEIGHT)
+        self._most = most if self._is_right else (most[1], most[0])  # along and across
+        self._layers = wiring.layers
+        self._wires = wiring.wires
+        self._steps = wiring.steps
         self._align_lone_nodes()
         self._u: dict[tuple[int, int], tuple[float, float]] = {}  # (component, layer) -> from, to
         self._v = [0.0] * len(self._layers)
@@ -140,7 +138,7 @@ class _Laying:
         ]
         # The largest first; those of one size, such as lone tasks, in the order of creation.
         order = sorted(range(len(rooms)), key=lambda number: -len(components[number]))
-        corners, (width, height) = _on_shelves(rooms, order, self._is_right)
+        corners, (width, height) = on_shelves(rooms, order, self._is_right)
         boxes = self._boxes(corners)
         routes = tuple(self._route(wire, boxes, corners) for wire in self._wires)
         if not self._is_right:
@@ -157,23 +155,6 @@ class _Laying:
             routes,
         )
 
-    def _wired(self) -> list[_Wire]:
-        """Give each node its layer, and split the edges into wires from layer to layer."""
-        number = len(self._picture.nodes)
-        ends = [(self._index[e.source], self._index[e.target]) for e in self._picture.edges]
-        _, places = longest_ways(number, ends)
-        forward = [(a, b) if places[a] < places[b] else (b, a) for a, b in ends]
-        conditions = (i for i, node in enumerate(self._picture.nodes) if node.is_condition)
-        self._layers = layers_of(number, forward, conditions)
-        beside = Counter(forward)
-        seen: Counter[tuple[int, int]] = Counter()
-        wires = []
-        for given, pair in zip(ends, forward, strict=True):
-            offset = PARALLEL_GAP * (seen[pair] - (beside[pair] - 1) / 2)
-            seen[pair] += 1
-            wires.append(_Wire(self._bent(*pair), given != pair, offset))
-        return wires
-
     def _align_lone_nodes(self) -> None:
         """Give tasks that nothing leads to or from one width, since they stand in columns."""
         joined = {vertex for wire in self._wires for vertex in wire.vertices}
@@ -182,12 +163,6 @@ class _Laying:
             widest = max(self._sizes[vertex][0] for vertex in lone)
             for vertex in lone:
                 self._sizes[vertex] = (widest, self._sizes[vertex][1])
-
-    def _bent(self, source: int, target: int) -> tuple[int, ...]:
-        passed = range(self._layers[source] + 1, self._layers[target])
-        first = len(self._layers)
-        self._layers.extend(passed)
-        return (source, *range(first, first + len(passed)), target)
 
     def _graph(self) -> igraph.Graph:
         import igraph
@@ -235,13 +210,26 @@ class _Laying:
         if best is lines:
             for line in lines.values():
                 self._spread(line, [proposed[vertex] for vertex in line])
-            return
-        for layer, line in best.items():
-            self._spread(line, sorted(proposed[vertex] for vertex in lines[layer]))
-        layers = sorted(best)
-        for sweep in range(RELAXING_SWEEPS):
-            for layer in layers if sweep % 2 else reversed(layers):
-                self._spread(best[layer], self._wanted(best[layer], before, after))
+        else:
+            for layer, line in best.items():
+                self._spread(line, sorted(proposed[vertex] for vertex in lines[layer]))
+            layers = sorted(best)
+            for sweep in range(RELAXING_SWEEPS):
+                for layer in layers if sweep % 2 else reversed(layers):
+                    self._spread(best[layer], self._wanted(best[layer], before, after))
+        self._draw_in(best)
+
+    def _draw_in(self, lines: Lines) -> None:
+        """Move what spreads further than a picture should as close together as its layers allow."""
+        most = self._most[1]
+        for _ in range(DRAWING_IN_SWEEPS):
+            ends = [self._v[vertex] for line in lines.values() for vertex in (line[0], line[-1])]
+            low, high = min(ends), max(ends)
+            if high - low <= most:
+                break
+            middle, part = (low + high) / 2, most / (high - low)
+            for line in lines.values():
+                self._spread(line, [(self._v[vertex] - middle) * part for vertex in line])
 
     def _neighbours(self, lines: Lines) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
         before: dict[int, list[int]] = {}
@@ -293,14 +281,26 @@ class _Laying:
                     layer = self._layers[one]
                     distance = math.ceil(abs(self._v[one] - self._v[other]))
                     furthest[layer] = max(furthest[layer], distance)
+        layers = sorted(along)
+        gaps = self._gaps(sum(along.values()), layers[:-1], counted, furthest)
         at = 0.0
-        for layer in sorted(along):
+        for layer in layers:
             self._u[number, layer] = (at, at + along[layer])
-            least = LAYER_GAP + (COUNT_GAP if layer in counted else 0.0)
-            gap = min(LAYER_GAP_MAX, max(least, furthest[layer] / STEEPNESS))
-            at += along[layer] + gap
-        last = max(along)
-        return self._u[number, last][1]
+            at += along[layer] + gaps.get(layer, 0.0)
+        return at
+
+    def _gaps(
+        self, boxes: float, layers: Sequence[int], counted: set[int], furthest: Mapping[int, int]
+    ) -> dict[int, float]:
+        """How far each layer is from the next; less than edges would like if that is too long."""
+        least = {x: LAYER_GAP + (COUNT_GAP if x in counted else 0.0) for x in layers}
+        gaps = {x: steep_gap(furthest.get(x, 0), least[x]) for x in layers}
+        too_long = boxes + sum(gaps.values()) - self._most[0]
+        more = sum(gaps.values()) - sum(least.values())
+        if too_long <= 0.0 or not more:
+            return gaps
+        part = max(0.0, 1 - too_long / more)
+        return {x: least[x] + (gaps[x] - least[x]) * part for x in layers}
 
     def _boxes(self, corners: Sequence[Point]) -> list[Box]:
         boxes = []
@@ -317,7 +317,7 @@ class _Laying:
         return boxes
 
     def _route(
-        self, wire: _Wire, boxes: Sequence[Box], corners: Sequence[Point]
+        self, wire: Wire, boxes: Sequence[Box], corners: Sequence[Point]
     ) -> tuple[Point, ...]:
         source, *bends, target = wire.vertices
         component = self._component[source]
@@ -340,6 +340,11 @@ class _Laying:
 
     def _turned(self, box: Box) -> Box:
         return box if self._is_right else Box(box.y, box.x, box.height, box.width)
+
+
+def steep_gap(across: float, least: float) -> float:
+    """How far apart two layers are whose edges go so far across."""
+    return min(LAYER_GAP_MAX, max(least, across / STEEPNESS))
 
 
 def apart(wanted: Sequence[float], steps: Sequence[float]) -> list[float]:
@@ -368,10 +373,19 @@ def apart(wanted: Sequence[float], steps: Sequence[float]) -> list[float]:
     return [start + place for start, place in zip(starts, places, strict=True)]
 
 
-def _on_shelves(
+def on_shelves(
     rooms: Sequence[Size], order: Sequence[int], is_right: bool
 ) -> tuple[list[Point], Size]:
-    """Set components beside each other across in this order, then in further rows along."""
+    """Set components beside each other across in this order, then in further rows along.
+
+    Args:
+        rooms: what each component takes along and across.
+        order: in which they are set.
+        is_right: whether work goes to the right.
+
+    Returns:
+        The corner of each component, and what all of them take along and across.
+    """
     area = sum((u + COMPONENT_GAP) * (v + COMPONENT_GAP) for u, v in rooms)
     widest = max((v for _, v in rooms), default=0.0)
     target = math.sqrt(area / SHAPE if is_right else area * SHAPE)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from trio_actor_graph.observe.drawing.layout import (
+    MARGIN,
     Box,
     Direction,
     Point,
@@ -35,7 +36,6 @@ from trio_actor_graph.observe.drawing.style import (
     text_width,
 )
 
-MARGIN: Final = 24.0
 TEXT: Final = 13.0
 SMALL: Final = 11.0
 TITLE: Final = 16.0
@@ -47,6 +47,9 @@ PAD: Final = 10.0
 TASK_HEIGHT: Final = 30.0
 GROUP_HEIGHT: Final = 52.0
 CONDITION_HEIGHT: Final = 26.0
+BAR_PART_MIN: Final = 3.0
+"""How long the part of any state in the bar of a group is at least, so that it can be seen."""
+
 HEAD: Final = 8.0
 ALONE_MAX: Final = 3
 """How many edges may join a box where the numbers on them can still be told apart."""
@@ -115,7 +118,7 @@ class Scene(NamedTuple):
 
 def scene_of(picture: Picture, direction: Direction) -> Scene:
     """Lay a picture out and say what is to be drawn where."""
-    sizes = {node.key: _size(node) for node in picture.nodes}
+    sizes = {node.key: box_size(node) for node in picture.nodes}
     layout = lay_out(picture, sizes, direction)
     width = max(WIDTH_MIN, layout.width + 2 * MARGIN)
     legend, top = _legend(picture, width)
@@ -184,7 +187,8 @@ def _edge_text(edge: Edge, names: dict[str, str]) -> str:
 # Nodes
 
 
-def _size(node: Node) -> Size:
+def box_size(node: Node) -> Size:
+    """Width and height of the box of a node."""
     label = text_width(short(node.label), TEXT)
     symbol = 2 * SYMBOL + 7
     if node.kind == "task":
@@ -229,12 +233,22 @@ def _group_shapes(node: Node, box: Box) -> Iterator[Shape]:
         yield from _symbol(state, x + SYMBOL - 1, line, SYMBOL - 1)
         yield Label(x + 2 * SYMBOL + 3, line, number, "text", SMALL)
         x += width
-    x, whole = box.x + PAD, box.width - 2 * PAD
-    for state in NODE_STATES:
-        part = whole * node.counts.get(state, 0) / node.total
-        if part:
-            yield Rectangle(Box(x, box.y + box.height - 8, part, 3.5), f"bar {state}")
-            x += part
+    x = box.x + PAD
+    for state, part in _bar_parts(node, box.width - 2 * PAD):
+        yield Rectangle(Box(x, box.y + box.height - 8, part, 3.5), f"bar {state}")
+        x += part
+
+
+def _bar_parts(node: Node, whole: float) -> Iterator[tuple[NodeState, float]]:
+    """The parts of a group's bar; one failure among thousands is seen too."""
+    present: list[NodeState] = [state for state in NODE_STATES if node.counts.get(state)]
+    parts = {state: whole * node.counts[state] / node.total for state in present}
+    lengths = {state: max(BAR_PART_MIN, part) for state, part in parts.items()}
+    # The longest gives what the shortest take: there are so few states that it has enough.
+    longest = max(present, key=parts.__getitem__)
+    lengths[longest] -= sum(lengths.values()) - whole
+    for state in present:
+        yield state, lengths[state]
 
 
 def _tallies(node: Node) -> Iterator[tuple[NodeState, str, float]]:

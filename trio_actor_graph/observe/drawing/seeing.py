@@ -262,11 +262,8 @@ def _key(uid: int) -> str:
 
 
 def _run(task: TaskRecord) -> Run:
-    seconds = None
-    if task.began_at is not None and task.ended_at is not None:
-        seconds = max(0.0, task.ended_at - task.began_at)
-    worker = task.worker_name or ""
-    return Run(task.attempts, seconds, clean(worker, NAME_CHARACTERS_MAX), _error_line(task))
+    worker = clean(task.worker_name or "", NAME_CHARACTERS_MAX)
+    return Run(task.attempts, task.ran_seconds, worker, _error_line(task))
 
 
 def _error_line(task: TaskRecord) -> str:
