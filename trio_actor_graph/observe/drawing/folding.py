@@ -2,7 +2,8 @@
 
 It fits if it has no more nodes and edges than an eye can follow and is no larger than what one
 scrolls through in two or three screens, whatever its shape. One that fits is left alone, and so is
-one of few nodes, which may be larger. In any other, stages that are crowded are folded first, each from fine to coarse:
+one of few nodes, which may be larger. In any other, stages that are crowded are folded first, each
+from fine to coarse:
 
 1. tasks whose names differ only in their numbers, the most numerous first: "page #". Where the same
    numbered names come again and again, those of one name;
