@@ -48,13 +48,13 @@ STORY = """
   const { RunStore } = await load("store");
   const store = new RunStore();
   const task = (uid, name, state, more = {}) => ({
-    uid, name, state, worker_loop: "default", attempt: 0, worker: null, created_at: 100,
+    uid, name, function: "work", state, worker_loop: "default", attempt: 0, worker: null, created_at: 100,
     began_at: null, ended_at: null, seconds: null, error: null, creator: null, predecessors: [],
-    ...more,
+    outcome: null, ...more,
   });
   const event = (uid, state, happening, at, more = {}) => ({
-    kind: "task", graph_uid: 1, uid, name: `task ${uid}`, state, happening, at, attempt: 0,
-    worker: null, worker_loop: "default", began_at: null, seconds: null, error: null,
+    kind: "task", graph_uid: 1, uid, name: `task ${uid}`, function: "work", state, happening, at,
+    attempt: 0, worker: null, worker_loop: "default", began_at: null, seconds: null, error: null,
     creator: null, predecessors: [], ...more,
   });
   const counted = () => {
@@ -316,7 +316,7 @@ def test_the_slowest_are_kept_when_one_is_tried_again():
   store.applyEvent(event(51, "ready", "retried", 901, {{ attempt: 1 }}));
   end(201, 30.5);
   for (let uid = 202; uid <= 251; uid += 1) end(uid, 2 * uid);
-  const {{ seconds, timed }} = store.byKind.groups.get("task #");
+  const {{ seconds, timed }} = store.byKind.groups.get("work");
   const slowest = store.slowest(999).map((each) => each.uid);
   return [SLOWEST_MAX, slowest, seconds, timed];""")
     rest = [*range(200, 51, -1), 50]
@@ -333,8 +333,8 @@ def test_groups_are_told_apart_whatever_their_names():
     with open_modules() as run:
         found = run(f"""{STORY}
   const names = ["a", "b\\rc", "a\\rb", "c"];
-  store.applyPage(names.map((name, i) => task(i + 1, name, "waiting",
-                                              {{ predecessors: i % 2 === 0 ? [] : [i] }})));
+  store.applyPage(names.map((name, i) => task(i + 1, name, "waiting", {{
+    function: name, predecessors: i % 2 === 0 ? [] : [i] }})));
   return [...store.byKind.edges.values()].map((e) => [e.from.title, e.to.title, e.count]);""")
     assert found == [["a", "b\rc", 1], ["a\rb", "c", 1]]
 
@@ -352,7 +352,7 @@ def test_one_view_or_event_that_fails_harms_no_other():
   for (const view of views) view.invalidate();
   while (drawn.length === 0) await new Promise((resolve) => requestAnimationFrame(resolve));
   const event = (uid) => ({ kind: "task", data: JSON.stringify({
-    uid, name: "a", state: "waiting", happening: "created", at: 1, attempt: 0 }) });
+    uid, name: "a", function: "a", state: "waiting", happening: "created", at: 1, attempt: 0 }) });
   const parts = [event(1), { kind: "task", data: "not this one" }, event(2)];
   const page = JSON.stringify({ tasks: [], last_event_id: "1", next_cursor: null });
   const body = parts.map(({ kind, data }) => `id: 2\nevent: ${kind}\ndata: ${data}\n\n`).join("");

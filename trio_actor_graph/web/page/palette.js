@@ -25,6 +25,16 @@ export function forgetPalette() {
   known = null;
 }
 
+const measure = document.createElement("canvas").getContext("2d");
+
+// How wide a text is as the name of a node.
+export function textWidth(text) {
+  const { fontFamily } = getComputedStyle(document.body);
+  const font = `600 12.5px ${fontFamily}`; // .node-name of style.css
+  if (measure.font !== font) measure.font = font;
+  return measure.measureText(text).width;
+}
+
 // Makes a canvas as fine as the screen and returns its context, in CSS pixels.
 export function context(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
