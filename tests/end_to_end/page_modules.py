@@ -48,9 +48,9 @@ STORY = """
   const { RunStore } = await load("store");
   const store = new RunStore();
   const task = (uid, name, state, more = {}) => ({
-    uid, name, function: "work", state, worker_loop: "default", attempt: 0, worker: null, created_at: 100,
-    began_at: null, ended_at: null, seconds: null, error: null, creator: null, predecessors: [],
-    outcome: null, ...more,
+    uid, name, function: "work", state, worker_loop: "default", attempt: 0, worker: null,
+    created_at: 100, began_at: null, ended_at: null, seconds: null, error: null, creator: null,
+    predecessors: [], outcome: null, ...more,
   });
   const event = (uid, state, happening, at, more = {}) => ({
     kind: "task", graph_uid: 1, uid, name: `task ${uid}`, function: "work", state, happening, at,

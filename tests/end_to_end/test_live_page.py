@@ -365,7 +365,7 @@ async def test_what_a_screen_reader_is_told():
 
 
 async def test_a_lost_server_is_shown_and_found_again(tmp_path: Path):
-    """The page says that it is cut off, and goes on where the server comes back, at a new login."""
+    """It is seen that the page is cut off; once one signs in again it goes on where it was."""
     token_path = tmp_path / "token"
     gate = tmp_path / "gate"
     async with open_workers() as coordinator, coordinator.open_graph("lost") as graph:

@@ -1,4 +1,4 @@
-"""End to end: how the live page looks, in a real browser: nothing is cut, hidden or told by colour."""
+"""End to end: how the live page looks in a real browser: nothing is cut, or told by colour alone."""
 
 from __future__ import annotations
 
@@ -180,6 +180,7 @@ async def test_what_was_cut_off_is_shown_the_same_when_the_page_is_loaded_anew(t
             wait_text(page, "#ended-of", "6 of 6 tasks ended")
             wait_text(page, "#list-note", "6 tasks")
             page.wait_for_function("() => document.querySelectorAll('#rows .row').length === 6")
+            pass_time(page)
             watched, seen = page.evaluate(ROWS), bars(page)
             page.reload()
             wait_text(page, "#ended-of", "6 of 6 tasks ended")
@@ -267,6 +268,7 @@ async def test_nothing_of_a_graph_stays_when_the_server_is_another_one(
             wait_text(page, "#detail-title", "of the fresh one")
             wait_text(page, "#detail .state", "running")
             wait_text(page, "#timeline-text", "fresh/0: 1 attempts")
+            wait_text(page, ".tile[data-state=running]", "1")
             assert tiles(page) == {**dict.fromkeys(tiles(page), 0), "running": 1}
             assert "bygone" not in page.locator("body").text_content()
 
@@ -286,7 +288,7 @@ async def test_nothing_of_a_graph_stays_when_the_server_is_another_one(
 
 
 async def test_states_are_told_by_symbols_too(tmp_path: Path):
-    """On a folded group, on each of its tasks, and of the graph: also what is skipped or cancelled."""
+    """On a folded group, on each task, and of the graph: also what is skipped or cancelled."""
     async with (
         open_served() as (owner, server),
         owner.open_graph("states", on_failure="continue") as graph,
@@ -384,7 +386,7 @@ async def test_an_error_that_is_no_traceback_is_called_so_and_is_whole():
 
 
 async def test_one_signs_in_at_a_page_that_looks_like_the_live_page():
-    """Its style is allowed by its digest, in light and in dark; it has one word for what it does."""
+    """Its style is allowed by its digest, light and dark; it has one word for what it does."""
     ground = "() => getComputedStyle(document.body).backgroundColor"
     font = "() => getComputedStyle(document.body).fontFamily"
 

@@ -41,7 +41,7 @@ export class GroupNode {
     this.uid = null;
     this.name = el("span", { class: "node-name" });
     this.progress = el("span");
-    this.mean = el("span");
+    this.mean = el("span", { class: "mean" });
     this.states = el("span", { class: "node-meta one-line" });
     const bar = el("span", { class: "bar" });
     this.bar = new Bar(bar);
@@ -49,7 +49,7 @@ export class GroupNode {
       "button",
       { type: "button", class: "node", onclick: () => onOpen(group) },
       this.name,
-      el("span", { class: "node-meta" }, this.progress, el("span", { class: "grow" }), this.mean),
+      el("span", { class: "node-meta" }, this.progress, this.mean),
       this.states,
       bar,
     );
