@@ -1,4 +1,4 @@
-"""End to end: how the live page looks in a real browser: nothing is cut, or told by colour alone."""
+"""End to end: how the live page looks in a real browser: nothing is cut, or told by colour only."""
 
 from __future__ import annotations
 
@@ -380,6 +380,10 @@ async def test_an_error_that_is_no_traceback_is_called_so_and_is_whole():
                 heads = page.locator("#detail h3").all_text_contents()
                 assert {"Error", "Traceback"} & set(heads) == {title}
                 assert page.evaluate(CUT, "#detail pre.words") == []
+                page.set_viewport_size({"width": 360, "height": 740})
+                script = "(body) => body.scrollWidth - body.clientWidth"
+                assert page.locator(".detail-body").evaluate(script) == 0
+                page.set_viewport_size({"width": 1280, "height": 720})
                 page.get_by_role("button", name="Close").click()
 
         await visit(server, look)

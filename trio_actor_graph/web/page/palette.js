@@ -25,13 +25,14 @@ export function forgetPalette() {
   known = null;
 }
 
-const measure = document.createElement("canvas").getContext("2d");
+let measure = null;
 
-// How wide a text is as the name of a node.
+// How wide a text is as the name of a node: .node-name of style.css.
 export function textWidth(text) {
-  const { fontFamily } = getComputedStyle(document.body);
-  const font = `600 12.5px ${fontFamily}`; // .node-name of style.css
-  if (measure.font !== font) measure.font = font;
+  if (measure === null) {
+    measure = document.createElement("canvas").getContext("2d");
+    measure.font = `600 12.5px ${getComputedStyle(document.body).fontFamily}`;
+  }
   return measure.measureText(text).width;
 }
 
