@@ -141,7 +141,7 @@ async def test_a_skipped_task_tells_because_of_what() -> None:
     async with serving() as s, stream(s) as events:
         graph, (_, after) = await s.create(
             {"function": "fail", "key": "a"},
-            {"function": "add", "waits_on": {"succeeded": ["a"]}},
+            {"function": "add", "args": [1], "waits_on": {"succeeded": ["a"]}},
         )
         told = (await events.until("condition can no longer hold"))[-1].data
         page = await s.get(f"/v1/graphs/{graph}/tasks")
