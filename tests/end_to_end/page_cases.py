@@ -120,7 +120,7 @@ async def visit(
     expected_errors: Sequence[str] = (),
     **options: Any,
 ) -> T:
-    """Opens the page, logs in as a person does, and returns what `look(page)` returns.
+    """Opens the page, signs in as a person does, and returns what `look(page)` returns.
 
     Fails if the page has asked another server for anything, or has said an error on its console.
     """

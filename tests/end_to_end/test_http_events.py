@@ -124,6 +124,31 @@ async def test_the_end_of_an_attempt_tells_of_that_attempt() -> None:
         assert first["began_at"] + first["seconds"] <= second["began_at"]
 
 
+async def test_the_end_of_an_attempt_past_its_limit_tells_its_times() -> None:
+    """It was told to stop, and let go of, before it failed."""
+    async with serving([WorkerLoop("default")]) as s, stream(s) as events:
+        graph, (late,) = await s.create({"function": "spin", "timeout_seconds": 0.1, "retries": 1})
+        first = (await events.until("function raised, retries left"))[-1].data
+        told = (await events.until("function raised"))[-1].data
+        task = await s.get(f"/v1/graphs/{graph}/tasks/{late}")
+    for event, attempt in zip((first, told), task["attempts"], strict=True):
+        assert (event["attempt"], event["began_at"]) == (attempt["number"], attempt["began_at"])
+        lasted = attempt["ended_at"] - attempt["began_at"]
+        assert event["seconds"] == pytest.approx(lasted, abs=1e-6)
+
+
+async def test_a_skipped_task_tells_because_of_what() -> None:
+    async with serving() as s, stream(s) as events:
+        graph, (_, after) = await s.create(
+            {"function": "fail", "key": "a"},
+            {"function": "add", "args": [1], "waits_on": {"succeeded": ["a"]}},
+        )
+        told = (await events.until("condition can no longer hold"))[-1].data
+        page = await s.get(f"/v1/graphs/{graph}/tasks")
+    assert (told["uid"], told["error"]) == (after, page["tasks"][1]["error"])
+    assert told["error"].startswith("because 'fail' (task ")
+
+
 async def test_a_late_predecessor_is_an_event() -> None:
     async with serving() as s, stream(s) as events:
         graph, (one, two, last) = await s.create(

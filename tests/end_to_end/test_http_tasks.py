@@ -396,7 +396,9 @@ async def test_attempts_that_were_cut_off_tell_where_and_when() -> None:
         assert await s.result(graph, lost) == 2
         await s.http.get(f"{path}/{late}/result", params={"wait": 20})
         await until(lambda: s.coordinator.graph(graph).counts()["running"] == 1)
-        running = (await s.get(f"{path}/{spins}"))["attempts"][0]
+        info = await s.get(f"{path}/{spins}")
+        assert info["task"]["outcome"] is None
+        (running,) = info["attempts"]
         assert (await s.http.post(f"{path}/{spins}/cancel", json={})).status_code == 200
         told = {uid: await s.get(f"{path}/{uid}") for uid in (lost, late, spins)}
     outcomes = {uid: [a["outcome"] for a in info["attempts"]] for uid, info in told.items()}
@@ -412,6 +414,7 @@ async def test_attempts_that_were_cut_off_tell_where_and_when() -> None:
         last, task = info["attempts"][-1], info["task"]
         assert (task["worker"], task["began_at"]) == ("default/0", last["began_at"])
         assert task["seconds"] == pytest.approx(last["ended_at"] - last["began_at"], abs=1e-6)
+        assert task["outcome"] == last["outcome"]
     assert running["began_at"] == told[spins]["attempts"][0]["began_at"]
 
 

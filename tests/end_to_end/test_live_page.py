@@ -226,8 +226,8 @@ async def test_ten_thousand_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[
             assert page.locator("#grid").get_attribute("aria-rowcount") == str(MANY + 1)
             assert page.locator("#rows .row.active").get_attribute("aria-rowindex") == str(MANY + 1)
             assert page.locator("#rows .row").count() < 60
-            page.get_by_role("button", name="after, 4,999 tasks").click()
-            wait_text(page, "#list-note", "4,999 of 10,000 tasks")
+            page.get_by_role("button", name="add, 5,000 tasks").click()
+            wait_text(page, "#list-note", "5,000 of 10,000 tasks")
             return figures
 
         long, frames = await visit(server, look)
@@ -365,7 +365,7 @@ async def test_what_a_screen_reader_is_told():
 
 
 async def test_a_lost_server_is_shown_and_found_again(tmp_path: Path):
-    """The page says that it is cut off, and goes on where the server comes back, at a new login."""
+    """It is seen that the page is cut off; once one signs in again it goes on where it was."""
     token_path = tmp_path / "token"
     gate = tmp_path / "gate"
     async with open_workers() as coordinator, coordinator.open_graph("lost") as graph:

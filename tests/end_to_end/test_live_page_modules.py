@@ -2,68 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-from browser import open_browser_page
-
-import trio_actor_graph.web
-
-PAGE = Path(trio_actor_graph.web.__file__).parent / "page"
-ADDRESS = "http://page.test"
-TYPES = {".js": "text/javascript", ".html": "text/html"}
-
-
-@contextmanager
-def open_modules(expected_errors: Sequence[str] = ()) -> Iterator[Callable[[str], Any]]:
-    """Runs scripts beside the page's modules, which come from their files, without a server.
-
-    A script is the body of an async function; `await load("store")` is a module.
-
-    Args:
-        expected_errors: parts of what the modules say on the console and are meant to.
-    """
-
-    def answer(route: Any) -> None:
-        path = PAGE / route.request.url.rpartition("/")[2]
-        if path.is_file():
-            route.fulfill(body=path.read_text(), content_type=TYPES.get(path.suffix, "text/plain"))
-        else:
-            route.fulfill(body="<!doctype html>", content_type="text/html")
-
-    with open_browser_page("about:blank", expected_errors) as page:
-        page.context.route(f"{ADDRESS}/**", answer)
-        page.goto(f"{ADDRESS}/empty")
-
-        def run(script: str) -> Any:
-            load = "const load = (name) => import(`/page/${name}.js`);"
-            return page.evaluate(f"async () => {{ {load} {script} }}")
-
-        yield run
-
-
-STORY = """
-  const { RunStore } = await load("store");
-  const store = new RunStore();
-  const task = (uid, name, state, more = {}) => ({
-    uid, name, state, worker_loop: "default", attempt: 0, worker: null, created_at: 100,
-    began_at: null, ended_at: null, seconds: null, error: null, creator: null, predecessors: [],
-    ...more,
-  });
-  const event = (uid, state, happening, at, more = {}) => ({
-    kind: "task", graph_uid: 1, uid, name: `task ${uid}`, state, happening, at, attempt: 0,
-    worker: null, worker_loop: "default", began_at: null, seconds: null, error: null,
-    creator: null, predecessors: [], ...more,
-  });
-  const counted = () => {
-    const counts = {};
-    for (const { state } of store.order) counts[state] = (counts[state] ?? 0) + 1;
-    return counts;
-  };
-  const shown = () => Object.fromEntries(Object.entries(store.counts).filter(([, n]) => n > 0));
-"""
+from page_modules import STORY, open_modules
 
 
 def test_the_store_follows_events():
@@ -316,7 +255,7 @@ def test_the_slowest_are_kept_when_one_is_tried_again():
   store.applyEvent(event(51, "ready", "retried", 901, {{ attempt: 1 }}));
   end(201, 30.5);
   for (let uid = 202; uid <= 251; uid += 1) end(uid, 2 * uid);
-  const {{ seconds, timed }} = store.byKind.groups.get("task #");
+  const {{ seconds, timed }} = store.byKind.groups.get("work");
   const slowest = store.slowest(999).map((each) => each.uid);
   return [SLOWEST_MAX, slowest, seconds, timed];""")
     rest = [*range(200, 51, -1), 50]
@@ -333,8 +272,8 @@ def test_groups_are_told_apart_whatever_their_names():
     with open_modules() as run:
         found = run(f"""{STORY}
   const names = ["a", "b\\rc", "a\\rb", "c"];
-  store.applyPage(names.map((name, i) => task(i + 1, name, "waiting",
-                                              {{ predecessors: i % 2 === 0 ? [] : [i] }})));
+  store.applyPage(names.map((name, i) => task(i + 1, name, "waiting", {{
+    function: name, predecessors: i % 2 === 0 ? [] : [i] }})));
   return [...store.byKind.edges.values()].map((e) => [e.from.title, e.to.title, e.count]);""")
     assert found == [["a", "b\rc", 1], ["a\rb", "c", 1]]
 
@@ -352,7 +291,7 @@ def test_one_view_or_event_that_fails_harms_no_other():
   for (const view of views) view.invalidate();
   while (drawn.length === 0) await new Promise((resolve) => requestAnimationFrame(resolve));
   const event = (uid) => ({ kind: "task", data: JSON.stringify({
-    uid, name: "a", state: "waiting", happening: "created", at: 1, attempt: 0 }) });
+    uid, name: "a", function: "a", state: "waiting", happening: "created", at: 1, attempt: 0 }) });
   const parts = [event(1), { kind: "task", data: "not this one" }, event(2)];
   const page = JSON.stringify({ tasks: [], last_event_id: "1", next_cursor: null });
   const body = parts.map(({ kind, data }) => `id: 2\nevent: ${kind}\ndata: ${data}\n\n`).join("");

@@ -45,7 +45,7 @@ _LINKED_PATHS: Final = frozenset({"/", "/login"})
 
 
 class Sessions:
-    """Browsers that are logged in, by the digest of their cookie's value."""
+    """Browsers that are signed in, by the digest of their cookie's value."""
 
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits

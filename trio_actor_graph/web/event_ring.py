@@ -326,7 +326,7 @@ def _task_event(move: Move, at: float) -> TaskEvent:
         worker_loop=task.loop.name,
         began_at=unix_seconds_if(began_at),
         seconds=None if began_at is None or ran_until is None else max(0.0, ran_until - began_at),
-        error=first_line(task) if move.state == "failed" else None,
+        error=first_line(task) if move.state in ("failed", "skipped") else None,
         creator=task.creator.uid if is_new and task.creator is not None else None,
         predecessors=first_uids(task.predecessors) if is_linked else (),
     )

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from trio_actor_graph.complaints import complain
 from trio_actor_graph.web.answers import Answer
 from trio_actor_graph.web.connections import LOGGER
-from trio_actor_graph.web.page_files import login_page, page_file
+from trio_actor_graph.web.login_page import login_page
+from trio_actor_graph.web.page_files import page_file
 from trio_actor_graph.web.problems import ProblemRaised
 from trio_actor_graph.web.routing import read_body, send_answer, send_problem
 

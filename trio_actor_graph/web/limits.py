@@ -72,10 +72,10 @@ KEYS_SECONDS: Final = 24 * 3600.0
 """How long they are remembered: a client that was down for the night can still ask again."""
 
 SESSIONS_MAX: Final = 100
-"""How many browsers may be logged in; the one that was quiet for longest has to do so again."""
+"""How many browsers may be signed in; the one that was quiet for longest has to do so again."""
 
 SESSION_SECONDS: Final = 12 * 3600.0
-"""How long a browser stays logged in after its last request: a day at work."""
+"""How long a browser stays signed in after its last request: a day at work."""
 
 REMOTE_GRAPHS_MAX: Final = 1_000
 """How many graphs may be open that were created over HTTP."""

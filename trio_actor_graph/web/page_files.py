@@ -1,8 +1,4 @@
-"""The live page's files, and the login page in front of it.
-
-All of it comes from this package and is the same for everybody. The login page is the one thing
-that is given to whoever asks: a form without any data in it.
-"""
+"""The live page's files. All come from this package, and are the same for everybody."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import hashlib
 from importlib import resources
 from typing import Final
 
-from trio_actor_graph.web.access import CHALLENGE
 from trio_actor_graph.web.answers import Answer
 from trio_actor_graph.web.problems import ProblemRaised
 
@@ -30,28 +25,6 @@ CONTENT_POLICY: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """Nothing from elsewhere, nothing inline, in nobody's frame."""
-
-LOGIN_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
-
-LOGIN_PAGE: Final = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>trio-actor-graph</title>
-<h1>trio-actor-graph</h1>
-{told}<form method="post" action="/login">
-<p><label for="token">Token</label>
-<p><input id="token" name="token" type="password" required autofocus
- autocomplete="current-password">
-<p>It is in the file that the server has named when it started.
-<p><button>Log in</button>
-</form>
-</html>
-"""
 
 
 def page_file(name: str) -> Answer:
@@ -75,17 +48,3 @@ def page_file(name: str) -> Answer:
         "ETag": f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"',
     }
     return Answer(body, media_type=media_type, headers=headers)
-
-
-def login_page(*, is_repeated: bool = False) -> Answer:
-    """The form that asks for the token; if a wrong one was given, once more."""
-    told = '<p role="alert">The token is wrong.\n' if is_repeated else ""
-    return Answer(
-        LOGIN_PAGE.format(told=told).encode(),
-        status=401 if is_repeated else 200,
-        media_type=MEDIA_TYPES[".html"],
-        headers={
-            "Content-Security-Policy": LOGIN_POLICY,
-            **({"WWW-Authenticate": CHALLENGE} if is_repeated else {}),
-        },
-    )

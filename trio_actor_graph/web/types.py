@@ -281,6 +281,7 @@ class TaskSummary(msgspec.Struct, frozen=True):
         created_at, began_at, ended_at: Unix seconds: when it was created, when its last attempt
             began, and when the task ended.
         seconds: how long its last attempt took; so far, while it runs.
+        outcome: how that ended, as in `AttemptInfo`; None for none, and while it runs.
         error: the first line of what went wrong.
         creator: the task that created it; None if the app or a client did.
         predecessors: what it looks at; cut after `PAGE_MAX`.
@@ -300,6 +301,7 @@ class TaskSummary(msgspec.Struct, frozen=True):
     error: str | None
     creator: int | None
     predecessors: tuple[int, ...]
+    outcome: str | None = None
 
 
 class TaskPage(msgspec.Struct, frozen=True):

@@ -79,7 +79,15 @@ def task_summary(task: TaskRecord, now: float) -> TaskSummary:
         error=None if state in _WITHOUT_ERROR else first_line(task),
         creator=None if creator is None else creator.uid,
         predecessors=first_uids(task.predecessors),
+        outcome=None if is_running or task.began_at is None else _ended_attempt_outcome(task),
     )
+
+
+def _ended_attempt_outcome(task: TaskRecord) -> str | None:
+    outcome = last_outcome(task)
+    if outcome is None and task.history:
+        return _outcome_of(task.history[-1].failure)
+    return outcome
 
 
 _WITHOUT_ERROR: Final = frozenset({"waiting", "ready", "running", "succeeded", "cancelled"})

@@ -112,6 +112,7 @@ class App {
 
   #listen() {
     addEventListener("hashchange", () => this.#follow());
+    addEventListener("resize", () => this.views.summary.invalidate());
     addEventListener("online", () => this.session?.retryNow());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.redraw();
@@ -145,13 +146,24 @@ class App {
     this.views.graph.invalidate();
   }
 
-  #openGraph(uid) {
+  // Leaves the graph that is shown: nothing of it stays.
+  #closeGraph() {
     this.session?.close();
+    this.session = null;
     this.#wasOver = false;
     this.#failedBefore = 0;
+    this.#clockOffset = null;
+    this.list.path = new Map();
+    this.#pathVersion = -1;
+    this.detail.close();
     this.openGroup(null);
     this.timeline.reset();
     this.head.notice(null);
+    this.redraw();
+  }
+
+  #openGraph(uid) {
+    this.#closeGraph();
     this.session = new Session(uid, {
       onChange: () => this.redraw(),
       onEvents: (at) => this.#watchClock(at),
@@ -162,8 +174,6 @@ class App {
       wake: this.wake,
     });
     this.session.open();
-    this.list.path = new Map();
-    this.#pathVersion = -1;
     byId("trace-link").href = `/v1/graphs/${uid}/trace`;
     byId("picture-link").href = `/v1/graphs/${uid}/picture.svg`;
     this.head.draw(this.graphs, this.session?.graphUid ?? null);
@@ -295,11 +305,7 @@ class App {
 
   #onGone() {
     this.graphs = this.graphs.filter((graph) => graph.uid !== this.session.graphUid);
-    this.session.close();
-    this.session = null;
-    this.detail.close();
-    this.openGroup(null);
-    this.redraw();
+    this.#closeGraph();
     toast("That graph is not there any more.");
     location.hash = "";
     this.#poll();
@@ -369,8 +375,10 @@ class App {
     this.#isLoggingIn = true;
     await login();
     this.#isLoggingIn = false;
-    this.session?.close();
-    this.session = null;
+    // It may be another server, with other graphs by the same numbers.
+    this.graphs = [];
+    this.#closeGraph();
+    this.head.draw(this.graphs, null);
     this.#poll();
   }
 

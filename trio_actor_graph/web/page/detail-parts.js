@@ -1,12 +1,13 @@
 // The parts of one task's page that are made of data alone.
 
-import { el } from "./dom.js";
+import { el, icon } from "./dom.js";
 import { clock, seconds } from "./format.js";
-import { TERMINAL } from "./states.js";
+import { OUTCOMES, TERMINAL } from "./states.js";
 
 export function factsOf({ task, priority, retries, timeout_seconds: limit }) {
   const facts = [
     ["Number", String(task.uid)],
+    ["Function", task.function],
     ["Worker loop", task.worker_loop],
   ];
   const add = (name, value) => {
@@ -25,10 +26,21 @@ export function factsOf({ task, priority, retries, timeout_seconds: limit }) {
 
 export function tracebackParts(text) {
   if (text === null) return [];
+  const title = isTraceback(text) ? "Traceback" : "Error";
+  const kind = `text ${wrapOf(text)} ${title === "Error" ? "" : "traceback"}`;
   return [
-    el("h3", {}, "Traceback"),
-    el("pre", { class: "text traceback", tabindex: "0", "aria-label": "Traceback" }, text),
+    el("h3", {}, title),
+    el("pre", { class: kind, tabindex: "0", "aria-label": title }, text),
   ];
+}
+
+// The lines of a traceback stay whole; a line of words is broken so that all of it can be read.
+function wrapOf(text) {
+  return isTraceback(text) ? "" : "words";
+}
+
+function isTraceback(text) {
+  return text.includes("Traceback (most recent call last)");
 }
 
 export function attemptParts(attempts) {
@@ -37,8 +49,13 @@ export function attemptParts(attempts) {
     ({ number, worker, began_at: began, ended_at: ended, outcome, error }) => {
       const took = began !== null && ended !== null ? seconds(ended - began) : "";
       const told = error
-        ? el("details", {}, el("summary", {}, outcome), el("pre", { class: "text" }, error))
-        : outcome;
+        ? el(
+            "details",
+            {},
+            el("summary", {}, outcomeMark(outcome)),
+            el("pre", { class: `text ${wrapOf(error)}` }, error),
+          )
+        : outcomeMark(outcome);
       return el(
         "tr",
         {},
@@ -62,6 +79,11 @@ export function attemptParts(attempts) {
       el("tbody", {}, ...rows),
     ),
   ];
+}
+
+function outcomeMark(outcome) {
+  const state = OUTCOMES[outcome] ?? "running";
+  return el("span", { class: `state state-${state}` }, icon(state), outcome);
 }
 
 export function logElement({ created_at: at, level, level_name: name, text, exception, logger }) {

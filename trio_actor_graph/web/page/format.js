@@ -6,6 +6,13 @@ export function count(number) {
   return whole.format(number);
 }
 
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+// "999", "1.2K": where there is little room.
+export function short(number) {
+  return compact.format(number);
+}
+
 // "1 task", "2,000 tasks".
 export function plural(number, word) {
   return `${count(number)} ${word}${number === 1 ? "" : "s"}`;

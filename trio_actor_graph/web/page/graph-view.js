@@ -9,18 +9,23 @@ import { byId, el, icon, setAttribute, setText, svg } from "./dom.js";
 import { count, plural, seconds } from "./format.js";
 import { GROUP_HEIGHT, GroupNode, squaresHeight } from "./group-node.js";
 import { layeredLayout } from "./layout.js";
+import { textWidth } from "./palette.js";
 import { taskAddress } from "./router.js";
 
 const SINGLE_MAX = 150; // more single tasks are no picture any more
 const LAYER_MAX = 24; // nor are so many above each other: they are folded at first
 const GROUPS_MAX = 60;
 const LAYOUT_MS = 400;
-const SIZES = {
-  single: { nodeWidth: 158, layerGap: 46, nodeGap: 10 },
-  group: { nodeWidth: 158, layerGap: 40, nodeGap: 22 },
+const GAPS = {
+  single: { layerGap: 46, nodeGap: 10 },
+  group: { layerGap: 40, nodeGap: 22 },
 };
+// A node is as wide as its name, where there is room for that: of all layers beside each other.
+const NODE_WIDTH = { min: 158, max: 420 };
+const BESIDE_NAME = { single: 108, group: 30 }; // symbol, time and borders
 const SINGLE_HEIGHT = 32;
-const SQUARES_GROUPS_MAX = 16; // of more groups only their bars are shown
+const TALL_HEIGHT = 60; // a name in two lines, and the time below
+const SQUARES_GROUPS_MAX = 16;
 const SCALE_MIN = 0.55; // smaller cannot be read: then one scrolls
 const SCALE_MAX = 1.25;
 const STEP = 1.25;
@@ -28,7 +33,7 @@ const STEP = 1.25;
 export class GraphView {
   #nodes = new Map(); // key -> what is shown of it
   #edges = [];
-  #shown = { store: null, structure: -1, level: "", at: 0 };
+  #shown = { store: null, structure: -1, level: "", room: 0, at: 0 };
   #size = { width: 0, height: 0 };
   #scale = null; // null: as it fits
   #fold = null; // null: as is best
@@ -45,7 +50,10 @@ export class GraphView {
       this.#fold = !this.#isFolded;
       invalidate();
     });
-    new ResizeObserver(() => this.#fit()).observe(byId("graph-body"));
+    new ResizeObserver(() => {
+      this.#fit();
+      invalidate(); // there may be room for more of the names
+    }).observe(byId("graph-body"));
   }
 
   // Marks the task that is open.
@@ -56,10 +64,12 @@ export class GraphView {
   }
 
   draw(store, now) {
+    store.settle();
     const level = this.#levelOf(store);
     const known = this.#shown;
     const isOther = known.store !== store || known.level !== level;
-    if (isOther || known.structure !== store.structureVersion) {
+    const isResized = known.room !== byId("graph-body").clientWidth;
+    if (isOther || isResized || known.structure !== store.structureVersion) {
       if (!isOther && performance.now() - known.at < LAYOUT_MS) this.invalidate();
       else this.#lay(store, level);
     }
@@ -76,16 +86,21 @@ export class GraphView {
     const isSmall = size <= SINGLE_MAX;
     byId("graph-fold").hidden = !isSmall || size === 0;
     if (isSmall && this.#fold !== true) {
-      if (this.#fold === false || highest(store) <= LAYER_MAX) return "single";
+      const layered = store.order.map(({ stage }) => ({ layer: stage }));
+      if (this.#fold === false || highest(layered) <= LAYER_MAX) return "single";
     }
     return store.byStage !== null && store.byStage.groups.size <= GROUPS_MAX ? "stage" : "kind";
   }
 
   #lay(store, level) {
-    this.#shown = { store, structure: store.structureVersion, level, at: performance.now() };
+    const room = byId("graph-body").clientWidth;
+    this.#shown = { store, structure: store.structureVersion, level, room, at: performance.now() };
     const isSingle = level === "single";
     const { nodes, edges } = isSingle ? singles(store) : groups(store, level);
-    const size = isSingle ? SIZES.single : SIZES.group;
+    const size = sizesOf(nodes, room, isSingle ? "single" : "group");
+    if (!isSingle) addSquares(nodes, size.nodeWidth);
+    else if (size.isCut && this.#hasHeight(nodes, size))
+      for (const node of nodes) node.height = TALL_HEIGHT;
     const pairs = edges.map((edge) => [edge.from, edge.to]);
     const { width, height, places, paths } = layeredLayout(nodes, pairs, size);
     this.#size = { width, height: height + 24 };
@@ -95,6 +110,13 @@ export class GraphView {
     setAttribute(byId("graph-nodes"), "aria-label", isSingle ? "Tasks" : "Groups of tasks");
     setText(byId("graph-note"), noteOf(store, level, nodes.length));
     this.#fit();
+  }
+
+  // Whether all layers have room for tall nodes.
+  #hasHeight(nodes, { layers, nodeWidth, layerGap, nodeGap }) {
+    const { clientWidth, clientHeight } = byId("graph-body");
+    const scale = scaleFor((clientWidth - 32) / (layers * (nodeWidth + layerGap) - layerGap));
+    return highest(nodes) * (TALL_HEIGHT + nodeGap) * scale <= clientHeight - 52;
   }
 
   #place(nodes, places, size, isSingle, store) {
@@ -114,7 +136,7 @@ export class GraphView {
       }
       this.#nodes.delete(id);
       kept.set(id, node);
-      node.resize?.(height);
+      node.resize(size.nodeWidth, height);
       const { x, y } = places.get(id);
       Object.assign(node.place.style, {
         left: `${x}px`,
@@ -169,7 +191,7 @@ export class GraphView {
       (clientWidth - 32) / this.#size.width,
       (clientHeight - 28) / this.#size.height,
     );
-    return Math.min(SCALE_MAX, Math.max(SCALE_MIN, fits));
+    return scaleFor(fits);
   }
 
   // The stage takes the room that it covers, centred where there is more.
@@ -200,12 +222,16 @@ class SingleNode {
     this.time = el("span", { class: "node-meta" });
     this.element = el(
       "a",
-      { class: "node single", href: taskAddress(graphUid, task.uid), title: task.name },
+      { class: "node single", href: taskAddress(graphUid, task.uid), title: titleOf(task) },
       this.mark,
       el("span", { class: "node-name" }, task.name),
       this.time,
     );
     this.place = el("li", {}, this.element);
+  }
+
+  resize(width, height) {
+    this.element.classList.toggle("tall", height === TALL_HEIGHT);
   }
 
   update(now) {
@@ -218,8 +244,8 @@ class SingleNode {
     this.#version = task.version;
     this.mark.className = `state state-${task.state}`;
     this.icon.firstChild.setAttribute("href", `#i-${task.state}`);
-    const chosen = this.element.classList.contains("chosen") ? " chosen" : "";
-    this.element.className = `node single lead-${task.state}${chosen}`;
+    const kept = ["chosen", "tall"].filter((name) => this.element.classList.contains(name));
+    this.element.className = ["node single", `lead-${task.state}`, ...kept].join(" ");
     const waits =
       task.predecessors.length > 0 ? `, after ${plural(task.predecessors.length, "task")}` : "";
     this.element.setAttribute(
@@ -231,6 +257,31 @@ class SingleNode {
   remove() {
     this.place.remove();
   }
+}
+
+// The function is told where the name is not that.
+function titleOf({ name, function: called }) {
+  return name === called ? name : `${name}\n${called}`;
+}
+
+function sizesOf(nodes, room, kind) {
+  const gaps = GAPS[kind];
+  const layers = new Set(nodes.map((node) => node.layer)).size;
+  const names = nodes.map(({ item }) => textWidth(item.name ?? item.title));
+  const wanted = Math.ceil(Math.max(0, ...names)) + BESIDE_NAME[kind];
+  const each = Math.floor((room - 32 + gaps.layerGap) / Math.max(1, layers)) - gaps.layerGap;
+  const nodeWidth = Math.max(NODE_WIDTH.min, Math.min(wanted, each, NODE_WIDTH.max));
+  return { nodeWidth, layers, isCut: wanted > nodeWidth, ...gaps };
+}
+
+function scaleFor(fits) {
+  return Math.min(SCALE_MAX, Math.max(SCALE_MIN, fits));
+}
+
+// Of many groups only their bars are shown.
+function addSquares(nodes, width) {
+  if (nodes.length > SQUARES_GROUPS_MAX) return;
+  for (const node of nodes) node.height += squaresHeight(node.item, width);
 }
 
 function singles(store) {
@@ -274,11 +325,10 @@ function groups(store, level) {
       ? all
       : all.toSorted((a, b) => b.members.length - a.members.length).slice(0, GROUPS_MAX - 1),
   );
-  const hasSquares = shown.size <= SQUARES_GROUPS_MAX;
   const nodes = [...shown].map((group) => ({
     id: group.key,
     layer: group.stage,
-    height: GROUP_HEIGHT + (hasSquares ? squaresHeight(group) : 0),
+    height: GROUP_HEIGHT,
     item: group,
   }));
   const edges = [];
@@ -304,15 +354,11 @@ function groups(store, level) {
   return { nodes, edges };
 }
 
-function highest(store) {
+// How many nodes the largest layer has.
+function highest(nodes) {
   const sizes = new Map();
-  let most = 0;
-  for (const task of store.order) {
-    const size = (sizes.get(task.stage) ?? 0) + 1;
-    sizes.set(task.stage, size);
-    if (size > most) most = size;
-  }
-  return most;
+  for (const { layer } of nodes) sizes.set(layer, (sizes.get(layer) ?? 0) + 1);
+  return Math.max(0, ...sizes.values());
 }
 
 function noteOf(store, level, shown) {

@@ -2,20 +2,16 @@
 
 import { announce } from "./announce.js";
 import { byId, el, icon, setAttribute, setText } from "./dom.js";
+import { count } from "./format.js";
+import { endedOf } from "./states.js";
 
-const STATE_ICONS = {
-  running: "running",
-  idle: "succeeded",
-  closed: "succeeded",
-  cancelled: "cancelled",
-  stalled: "failed",
-};
+const STATE_ICONS = { running: "running", cancelled: "cancelled", stalled: "failed" };
 const CONNECTION_TEXTS = { connecting: "Connecting", live: "Live", refused: "Refused" };
 
 export class Head {
   #connection = "";
   #drawn = "";
-  #state = null;
+  #pill = "";
 
   // Draws the graphs there are, newest first, and the state of the one that is shown.
   draw(graphs, uid) {
@@ -71,10 +67,20 @@ export class Head {
     pill.hidden = graph === null;
     byId("cancel-graph").hidden = graph === null || graph.state !== "running";
     if (graph?.story) this.notice(graph.story, true);
-    if (graph === null || this.#state === graph.state) return;
-    this.#state = graph.state;
-    const name = STATE_ICONS[graph.state] ?? "waiting";
-    pill.className = `pill state state-${name}`;
-    pill.replaceChildren(icon(name), graph.state);
+    if (graph === null) return;
+    const { text, look } = pillOf(graph);
+    if (this.#pill === text) return;
+    this.#pill = text;
+    pill.className = `pill state state-${look}`;
+    pill.replaceChildren(icon(look), text);
   }
+}
+
+// The state of a graph, and what went wrong in it: one that is idle may have come to a bad end.
+function pillOf({ state, counts }) {
+  const bad = ["failed", "cancelled", "skipped"].find((each) => counts[each] > 0);
+  const isTold = bad !== undefined && bad !== state;
+  const text = isTold ? `${state}, ${count(counts[bad])} ${bad}` : state;
+  const atRest = bad ?? (endedOf(counts) > 0 ? "succeeded" : "waiting");
+  return { text, look: STATE_ICONS[state] ?? atRest };
 }

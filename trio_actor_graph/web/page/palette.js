@@ -25,6 +25,17 @@ export function forgetPalette() {
   known = null;
 }
 
+let measure = null;
+
+// How wide a text is as the name of a node: .node-name of style.css.
+export function textWidth(text) {
+  if (measure === null) {
+    measure = document.createElement("canvas").getContext("2d");
+    measure.font = `600 12.5px ${getComputedStyle(document.body).fontFamily}`;
+  }
+  return measure.measureText(text).width;
+}
+
 // Makes a canvas as fine as the screen and returns its context, in CSS pixels.
 export function context(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;

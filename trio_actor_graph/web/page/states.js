@@ -13,6 +13,16 @@ export const STATES = [
 
 export const TERMINAL = new Set(["succeeded", "failed", "skipped", "cancelled"]);
 
+// The state as which an attempt is shown that came out so: the words of `AttemptInfo.outcome`.
+export const OUTCOMES = {
+  succeeded: "succeeded",
+  "returned a task": "succeeded",
+  failed: "failed",
+  "timed out": "failed",
+  "worker lost": "failed",
+  cancelled: "cancelled",
+};
+
 // In the order in which a bar of progress fills: what is done first, what has not begun last.
 export const BAR_ORDER = [
   "succeeded",

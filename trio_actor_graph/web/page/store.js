@@ -6,7 +6,8 @@
 // each end of a task and each attempt is counted once.
 
 import { Grouping } from "./grouping.js";
-import { STATES, TERMINAL, emptyCounts } from "./states.js";
+import { restage } from "./stages.js";
+import { OUTCOMES, STATES, TERMINAL, emptyCounts } from "./states.js";
 
 export const SLOWEST_MAX = 200; // kept at hand; more are found by sorting the list
 const BARS_MAX = 200_000; // attempts for the timeline; the oldest go first
@@ -34,11 +35,11 @@ export class RunStore {
   structureVersion = 0; // grows when tasks or edges come
   lastAt = 0;
   firstAt = Infinity;
-  byStage = new Grouping("stageGroup");
   byKind = new Grouping("kindGroup");
+  #byStage = new Grouping("stageGroup"); // null if there are too many
+  #isStaged = true; // false: an edge has come late, and tasks are further down than they were
   #endings = new Map(); // second -> how many tasks ended in it
-  #kinds = new Map(); // name -> kind
-  #kindNames = new Set();
+  #kinds = new Set();
   #orphans = new Map(); // uid of a predecessor not seen yet -> tasks that wait on it
 
   // Takes tasks as `/v1/graphs/{g}/tasks` lists them.
@@ -52,30 +53,35 @@ export class RunStore {
     this.#note(event.at);
     if (task === undefined)
       task = this.#add(event, event.happening === "created" ? event.at : null);
+    if (event.happening === "predecessor added") this.#learn(task, event.predecessors);
+    else this.#follow(task, event);
+    this.#stamp(task);
+  }
+
+  #follow(task, event) {
     const before = task.state;
     const isNewAttempt = event.attempt > task.attempt;
     if (!TERMINAL.has(event.state)) this.#forgetEnd(task);
-    if (event.attempt > 0) task.attempt = event.attempt;
+    task.attempt = event.attempt;
     if (event.worker) task.worker = event.worker;
     if (event.state === "running" && (before !== "running" || isNewAttempt)) {
       // Given to a worker: it begins now, or a little later, which is told when it has ended.
-      Object.assign(task, {
-        beganAt: event.at,
-        givenAt: event.at,
-        endedAt: null,
-        seconds: null,
-        error: null,
-      });
+      const at = event.at;
+      Object.assign(task, { beganAt: at, givenAt: at, endedAt: null, seconds: null, took: null });
+      task.error = null;
     }
-    if (event.state !== "running") this.#endAttempt(task, event, before);
+    if (event.happening === "given back unbegun")
+      Object.assign(task, { beganAt: null, givenAt: null, worker: null });
+    else if (event.state !== "running") this.#endAttempt(task, event, before);
     if (event.error) task.error = event.error;
     this.#move(task, event.state);
-    this.#stamp(task);
   }
 
   #applySummary(data) {
     let task = this.tasks.get(data.uid);
     if (task === undefined) task = this.#add(data, data.created_at);
+    else if (data.predecessors.length > task.predecessors.length)
+      this.#learn(task, data.predecessors);
     task.attempt = data.attempt;
     task.worker = data.worker;
     task.createdAt = data.created_at;
@@ -83,16 +89,13 @@ export class RunStore {
     task.givenAt = data.began_at;
     task.error = data.error;
     for (const at of [data.created_at, data.began_at, data.ended_at]) this.#note(at);
-    const isOver = TERMINAL.has(data.state);
-    if (isOver) this.#time(task, data.ended_at, data.seconds);
+    task.took = data.state === "running" ? null : data.seconds;
+    if (TERMINAL.has(data.state)) this.#time(task, data.ended_at, data.seconds);
     else this.#forgetEnd(task);
     this.#move(task, data.state);
-    if (isOver && data.began_at !== null && data.worker !== null) {
-      const end = data.ended_at ?? data.began_at + (data.seconds ?? 0);
-      const from =
-        data.seconds === null ? data.began_at : Math.max(data.began_at, end - data.seconds);
-      this.#addBar(task, from, end, data.state);
-    }
+    const bar = OUTCOMES[data.outcome];
+    if (bar !== undefined && task.took !== null && data.worker !== null)
+      this.#addBar(task, data.began_at, data.began_at + task.took, bar);
     this.#stamp(task);
   }
 
@@ -124,6 +127,23 @@ export class RunStore {
     return all.sort((a, b) => took(b) - took(a)).slice(0, length);
   }
 
+  // Groups by type and stage; null where there would be too many.
+  get byStage() {
+    this.settle();
+    return this.#byStage;
+  }
+
+  // To be called before one looks at stages: late edges may come by the thousand, and are sorted in
+  // together.
+  settle() {
+    if (this.#isStaged) return;
+    this.#isStaged = true;
+    restage(this.order, this.tasks);
+    for (const group of this.byKind.groups.values())
+      group.stage = group.members.reduce((least, { stage }) => Math.min(least, stage), Infinity);
+    this.#fillByStage();
+  }
+
   // The group here that a group of another store stands for; null if there is none.
   groupLike(group) {
     return this.byStage?.groups.get(group.key) ?? this.byKind.groups.get(group.key) ?? null;
@@ -133,6 +153,7 @@ export class RunStore {
     const task = {
       uid: data.uid,
       name: data.name,
+      function: data.function,
       state: "waiting",
       loop: data.worker_loop,
       attempt: 0,
@@ -141,7 +162,8 @@ export class RunStore {
       givenAt: null,
       beganAt: null,
       endedAt: null,
-      seconds: null,
+      seconds: null, // of a task that has ended: how long its last attempt took
+      took: null, // the same, also while it is to be tried again
       error: null,
       creator: data.creator ?? null,
       predecessors: data.predecessors ?? [],
@@ -156,18 +178,50 @@ export class RunStore {
     this.tasks.set(task.uid, task);
     this.order.push(task);
     this.counts.waiting += 1;
-    const kind = this.#kindOf(task.name);
-    this.byKind.add(task, kind, null);
-    if (this.byStage !== null) this.byStage.add(task, kind, task.stage);
-    if (this.byStage !== null && this.byStage.groups.size > STAGE_GROUPS_MAX) this.byStage = null;
+    this.byKind.add(task, this.#kindOf(task), null);
+    this.#addByStage(task);
     const creator = this.tasks.get(task.creator);
     if (creator !== undefined) this.byKind.create(creator, task);
-    if (creator !== undefined) this.byStage?.create(creator, task);
+    if (creator !== undefined) this.#byStage?.create(creator, task);
     for (const uid of task.predecessors) this.#connect(uid, task);
     for (const successor of this.#orphans.get(task.uid) ?? []) this.#link(task, successor);
     this.#orphans.delete(task.uid);
     this.structureVersion += 1;
     return task;
+  }
+
+  #addByStage(task) {
+    this.#byStage?.add(task, this.#kindOf(task), task.stage);
+    if (this.#byStage?.groups.size > STAGE_GROUPS_MAX) this.#byStage = null;
+  }
+
+  // It waits on these; some are known, others were added when it was there already.
+  #learn(task, uids) {
+    const known = new Set(task.predecessors);
+    const added = uids.filter((uid) => !known.has(uid));
+    if (added.length === 0) return;
+    task.predecessors = [...task.predecessors, ...added];
+    for (const uid of added) {
+      this.#connect(uid, task);
+      if (this.tasks.has(uid)) this.#stamp(this.tasks.get(uid)); // it has one successor more
+    }
+    this.structureVersion += 1;
+  }
+
+  #fillByStage() {
+    this.#byStage?.clear();
+    for (const task of this.order) this.#addByStage(task);
+    const byStage = this.#byStage;
+    if (byStage === null) return;
+    for (const task of this.order) {
+      const creator = this.tasks.get(task.creator);
+      if (creator !== undefined) byStage.create(creator, task);
+      if (task.seconds !== null) byStage.time(task, task.seconds, 1);
+      for (const uid of task.predecessors) {
+        const predecessor = this.tasks.get(uid);
+        if (predecessor !== undefined) byStage.connect(predecessor, task);
+      }
+    }
   }
 
   // The longest way to it from a task that waits on nothing; who created a task comes before it
@@ -190,19 +244,16 @@ export class RunStore {
   }
 
   #link(predecessor, task) {
+    if (predecessor.stage >= task.stage) this.#isStaged = false;
     this.byKind.connect(predecessor, task);
-    this.byStage?.connect(predecessor, task);
+    this.#byStage?.connect(predecessor, task);
   }
 
-  // "page 17" and "page 18" are of one kind. Numbers are what differs between names of one type.
-  #kindOf(name) {
-    let kind = this.#kinds.get(name);
-    if (kind !== undefined) return kind;
-    kind = name.replace(/\d+/g, "#");
-    if (!this.#kindNames.has(kind) && this.#kindNames.size >= KINDS_MAX) kind = OTHER_KIND;
-    this.#kindNames.add(kind);
-    this.#kinds.set(name, kind);
-    return kind;
+  #kindOf(task) {
+    if (this.#kinds.has(task.function)) return task.function;
+    if (this.#kinds.size >= KINDS_MAX) return OTHER_KIND;
+    this.#kinds.add(task.function);
+    return task.function;
   }
 
   #move(task, state) {
@@ -211,7 +262,7 @@ export class RunStore {
     this.counts[before] -= 1;
     this.counts[state] += 1;
     this.byKind.move(task, before, state);
-    this.byStage?.move(task, before, state);
+    this.#byStage?.move(task, before, state);
     if (before === "running") this.running.delete(task);
     if (before === "failed") this.failed.delete(task);
     if (state === "running") this.running.add(task);
@@ -222,15 +273,15 @@ export class RunStore {
   #endAttempt(task, event, before) {
     // A task that followed another in its worker was never seen to run, but says how long it did.
     const hasRun = before === "running" || (event.seconds ?? null) !== null;
-    const wasBegun = hasRun && event.happening !== "given back unbegun";
-    if (wasBegun && task.worker !== null) {
+    if (hasRun) task.took = event.seconds ?? null;
+    if (hasRun && task.worker !== null) {
       const [from, to] = timesOf(task, event);
       task.beganAt = from;
       this.#addBar(task, from, to, outcomeOf(event.state));
     }
-    if (!wasBegun && !TERMINAL.has(event.state)) task.beganAt = null;
     if (!TERMINAL.has(event.state)) return;
-    if (!TERMINAL.has(before)) this.#time(task, event.at, event.seconds ?? null);
+    // It may end later than its last attempt, as another task that it has returned.
+    if (!TERMINAL.has(before)) this.#time(task, event.at, task.took);
     else if (event.seconds) this.#time(task, task.endedAt, event.seconds);
   }
 
@@ -258,7 +309,7 @@ export class RunStore {
 
   #count(task, seconds, number) {
     this.byKind.time(task, seconds, number);
-    this.byStage?.time(task, seconds, number);
+    this.#byStage?.time(task, seconds, number);
   }
 
   // It is tried again, or an old event tells of the time before its end.

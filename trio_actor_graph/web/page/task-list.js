@@ -135,7 +135,7 @@ export class TaskList {
       rows = rows.filter(
         (task) =>
           (states.size === 0 || states.has(task.state)) &&
-          (text === "" || task.uid === number || task.name.toLowerCase().includes(text)),
+          (text === "" || task.uid === number || isCalled(task, text)),
       );
     }
     if (this.#sort === null) return rows;
@@ -336,7 +336,8 @@ class Row {
     this.icon.firstChild.setAttribute("href", `#i-${task.state}`);
     this.stateText.data = task.state;
     this.name.data = task.name;
-    this.title.title = `${task.name}, task ${task.uid}`;
+    const called = task.function === task.name ? "" : ` of ${task.function}`;
+    this.title.title = `${task.name}, task ${task.uid}${called}`;
     setText(this.worker, task.worker ?? "");
     setText(this.began, clock(task.beganAt ?? task.givenAt));
   }
@@ -348,6 +349,10 @@ function sorted(rows, { key, isDown }, now) {
   const keys = rows.map((task, i) => ({ task, i, by: by(task, now) }));
   keys.sort((a, b) => (a.by < b.by ? -sign : a.by > b.by ? sign : a.i - b.i));
   return keys.map(({ task }) => task);
+}
+
+function isCalled(task, text) {
+  return task.name.toLowerCase().includes(text) || task.function.toLowerCase().includes(text);
 }
 
 function groupText(group) {

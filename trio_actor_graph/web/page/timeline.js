@@ -17,6 +17,8 @@ const FOLLOW_SECONDS = 30;
 const SPAN = { min: 0.01, max: 7 * 86_400 };
 const BAR_TEXT = "#0c1016"; // has contrast on each of the fills, light and dark
 const STEP = 1.6;
+const MARKS = { failed: "✕", cancelled: "⊘" }; // beside the colour of what did not succeed
+const MARK_WIDTH = 12;
 
 export class Timeline {
   #store = null;
@@ -51,8 +53,11 @@ export class Timeline {
     this.#listen(byId("timeline"));
   }
 
-  // Another graph: begins anew.
+  // Another graph: begins anew, also if there is none.
   reset() {
+    this.#store = null;
+    this.#lanes = new Lanes();
+    this.#taken = this.#dropped = 0;
     this.#isChosen = false;
     this.#mode = "follow";
     this.#span = FOLLOW_SECONDS;
@@ -244,10 +249,12 @@ export class Timeline {
       style = bar.state;
       // Thin ones cover whole pixels, else they are a haze.
       drawing.fillRect(wide < 2 ? Math.floor(x) : x, y + 1, wide, height);
-      if (wide < 44 || height < 12) return;
+      const text = wide < 44 ? (MARKS[bar.state] ?? "") : textOf(bar);
+      if (text === "" || wide < MARK_WIDTH || height < 12) return;
       drawing.fillStyle = BAR_TEXT;
       drawing.textAlign = "left";
-      drawing.fillText(fitted(drawing, bar.task.name, wide - 10), x + 5, y + 1 + height / 2);
+      const inset = Math.min(5, (wide - 10) / 2);
+      drawing.fillText(fitted(drawing, text, Math.max(10, wide - 10)), x + inset, y + 1 + height / 2);
       style = "";
     };
     for (let i = firstAfter(row.bars, from); i < row.bars.length && row.bars[i].from <= to; i += 1)
@@ -383,6 +390,10 @@ export class Timeline {
     const bar = row.bars[firstAfter(row.bars, at - 1.5 * perPixel)];
     return bar !== undefined && bar.from <= at + 1.5 * perPixel ? bar : null;
   }
+}
+
+function textOf({ task, state }) {
+  return state in MARKS ? `${MARKS[state]} ${task.name}` : task.name;
 }
 
 function labelOf({ task, attempt, state, from, to, worker }) {

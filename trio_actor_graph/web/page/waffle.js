@@ -10,6 +10,27 @@ import { STATES, countsText } from "./states.js";
 const SQUARES_MAX = 40_000;
 const SIZES = { min: 4, max: 22 };
 
+// What did not succeed has a mark beside its colour, like its symbol: lines from point to point.
+const [LOW, HALF, HIGH] = [0.28, 0.5, 0.72];
+const RISING = [
+  [LOW, HIGH],
+  [HIGH, LOW],
+];
+const FALLING = [
+  [LOW, LOW],
+  [HIGH, HIGH],
+];
+const arrow = (from, to) => [
+  [from, LOW],
+  [to, HALF],
+  [from, HIGH],
+];
+const MARKS = {
+  failed: [RISING, FALLING],
+  skipped: [arrow(LOW, HALF), arrow(HALF, HIGH)],
+  cancelled: [RISING],
+};
+
 export class Waffle {
   #group = null;
   #columns = 1;
@@ -83,7 +104,8 @@ export class Waffle {
         const x = (i % this.#columns) * size;
         const y = Math.floor(i / this.#columns) * size;
         drawing.fillRect(x, y, size - gap, size - gap);
-        if (state === "failed" && size > 7) this.#cross(drawing, x, y, size - gap, colours.panel);
+        if (state in MARKS && size > 7)
+          mark(drawing, MARKS[state], { x, y, size: size - gap, colour: colours.panel });
       }
     }
     drawing.strokeStyle = colours.text;
@@ -99,17 +121,6 @@ export class Waffle {
       "aria-label",
       `${group.title}: ${countsText(group.counts)}. Arrow keys choose a task, Enter opens it`,
     );
-  }
-
-  #cross(drawing, x, y, size, colour) {
-    drawing.strokeStyle = colour;
-    drawing.lineWidth = 1.4;
-    drawing.beginPath();
-    drawing.moveTo(x + size * 0.28, y + size * 0.28);
-    drawing.lineTo(x + size * 0.72, y + size * 0.72);
-    drawing.moveTo(x + size * 0.72, y + size * 0.28);
-    drawing.lineTo(x + size * 0.28, y + size * 0.72);
-    drawing.stroke();
   }
 
   #at(x, y) {
@@ -141,6 +152,17 @@ export class Waffle {
     setText(byId("waffle-caption"), `${label} (${place})`);
     this.draw();
   }
+}
+
+function mark(drawing, lines, { x, y, size, colour }) {
+  drawing.strokeStyle = colour;
+  drawing.lineWidth = 1.4;
+  drawing.beginPath();
+  for (const [first, ...others] of lines) {
+    drawing.moveTo(x + size * first[0], y + size * first[1]);
+    for (const [right, down] of others) drawing.lineTo(x + size * right, y + size * down);
+  }
+  drawing.stroke();
 }
 
 function labelOf(task) {
