@@ -872,7 +872,9 @@ class Coordinator:
                 self._post(worker, definition)
         context = call.context
         if task.times is not None:
-            task.times.give(self._turn_at)
+            attempt.given_at = self._turn_at
+            if task.attempts > 1:
+                task.times.forget_run()
             if self._watch.spans is not None:
                 context = self._watch.spans.begin_attempt(attempt, context)
         predecessors: tuple[TaskOutcome, ...] = ()

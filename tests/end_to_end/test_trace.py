@@ -17,6 +17,7 @@ import trio
 
 from trio_actor_graph import GraphError, Task, WorkerLoop, completed, current_task, open_coordinator
 from trio_actor_graph.graph.records import (
+    AttemptRecord,
     GraphRecord,
     LoopRecord,
     LoopSpec,
@@ -222,8 +223,9 @@ def test_what_was_given_ahead_has_not_begun_before_there_was_a_slot() -> None:
         task = TaskRecord(uid, graph, TaskSpec(f"t{uid}", 0, "default"), loop, None)
         task.state, task.attempts = "cancelled", 1
         task.times = TaskTimes(0.0, end_at=until)
-        task.times.give(given)
-        task.times.cut_off(worker, until)
+        attempt = AttemptRecord(uid, task, worker, 0.0)
+        attempt.given_at = given
+        task.times.cut_off(attempt, until)
         graph.tasks[uid] = task
     events = trace_of(graph)["traceEvents"]
     slices = [e for e in events if e["ph"] == "X"]

@@ -280,7 +280,6 @@ class TaskTimes(msgspec.Struct, gc=False):
 
     Attributes:
         created_at: when it was created.
-        given_at: when an attempt was last sent to a worker.
         began_at: when the last attempt began that has ended; None again when another one is sent.
         ran_until: when that attempt ended.
         ran_in: the worker that it ran in.
@@ -291,23 +290,20 @@ class TaskTimes(msgspec.Struct, gc=False):
     """
 
     created_at: float
-    given_at: float | None = None
     began_at: float | None = None
     ran_until: float | None = None
     ran_in: WorkerRecord | None = None
     was_cut_off: bool = False
     end_at: float | None = None
 
-    def give(self, at: float) -> None:
-        """An attempt is sent to a worker."""
-        self.given_at = at
-        if self.began_at is not None:  # of the attempt before
-            self.began_at = self.ran_until = self.ran_in = None
-            self.was_cut_off = False
+    def forget_run(self) -> None:
+        """Another attempt is sent to a worker."""
+        self.began_at = self.ran_until = self.ran_in = None
+        self.was_cut_off = False
 
-    def cut_off(self, worker: WorkerRecord, at: float) -> None:
-        """The attempt that was sent last will report no end that counts."""
-        self.began_at, self.ran_until, self.ran_in = self.given_at, at, worker
+    def cut_off(self, attempt: AttemptRecord, at: float) -> None:
+        """An attempt will report no end that counts."""
+        self.began_at, self.ran_until, self.ran_in = attempt.given_at, at, attempt.worker
         self.was_cut_off = True
 
 
@@ -315,6 +311,8 @@ class AttemptRecord:
     """One try to run one task in one worker.
 
     Attributes:
+        given_at: when it was sent to its worker, by the clock of a task's times; None where that is
+            not recorded.
         expected_seconds: how long it is expected to run.
         has_awaited: it has waited for a task, so it has begun.
         awaits: the tasks it waits for while it runs, by uid; None for none.
@@ -331,6 +329,7 @@ class AttemptRecord:
         "expected_seconds",
         "followers",
         "follows",
+        "given_at",
         "has_awaited",
         "is_perhaps_unbegun",
         "refusal",
@@ -352,6 +351,7 @@ class AttemptRecord:
         self.task = task
         self.worker = worker
         self.expected_seconds = expected_seconds
+        self.given_at: float | None = None
         self.state: AttemptState = "following" if follows else "assigned"
         self.follows = follows
         self.followers: list[AttemptRecord] | None = None
@@ -360,12 +360,6 @@ class AttemptRecord:
         self.told: TaskRecord | None = None
         self.has_awaited = False
         self.refusal: Refused | None = None
-
-    @property
-    def given_at(self) -> float | None:
-        """When it was sent to its worker; None where that is not recorded."""
-        times = self.task.times
-        return None if times is None or self.task.attempt is not self else times.given_at
 
     def has_to_do_with(self, tasks: Collection[TaskRecord]) -> bool:
         """It awaits one of these tasks, or was told last of the end of one."""

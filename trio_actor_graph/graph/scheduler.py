@@ -833,7 +833,7 @@ class Scheduler:
         """Note when an attempt ended to count that will not report its end."""
         times = attempt.task.times
         if times is not None:
-            times.cut_off(attempt.worker, self._recording_clock())
+            times.cut_off(attempt, self._recording_clock())
 
     def _queue_again(
         self,
