@@ -62,15 +62,20 @@ class BegunMarks:
         self._ended_size = slots + ENDED_MAX
         self._ended = 0
 
-    def set(self, slot: int, attempt_id: int) -> None:
-        """Note what runs in a slot from now on; 0 for nothing."""
+    def set(self, slot: int, attempt_id: int, *, is_loading: bool = False) -> None:
+        """Note what runs in a slot from now on; 0 for nothing.
+
+        Args:
+            is_loading: it is only being loaded yet: that time is not the task's.
+        """
         before = self._held[slot]
         # In the ring before it leaves the slot, so that it is always in one of them.
         if before and before != attempt_id:
             self._ids[self._ended_at + self._ended % self._ended_size] = before
             self._ended += 1
         self._held[slot] = attempt_id
-        self._times[self._since_at + slot] = time.monotonic()
+        now = time.monotonic()
+        self._times[self._since_at + slot] = -now if is_loading else now
         self._ids[self._id_at + slot] = attempt_id
 
     def beat(self) -> None:
@@ -97,6 +102,7 @@ class _Marks:
         return frozenset(self.ids[_HEADER + 2 * self.slots :]) - {0}
 
     def since(self, attempt_id: int) -> float | None:
+        """The time at which it was noted: below zero while it is loaded."""
         for slot in range(self.slots):
             if self.ids[_HEADER + self.slots + slot] == attempt_id:
                 return self.times[_HEADER + slot]
@@ -128,12 +134,23 @@ def last_beat(path: str) -> float | None:
     return (marks.times[_BEAT] or None) if marks is not None and len(marks.times) else None
 
 
-def seconds_since_begun(path: str, attempt_id: int) -> float | None:
-    """How long an attempt has held its slot; None if it holds none."""
+def seconds_since_begun(
+    path: str, attempt_id: int, loading_seconds_max: float | None
+) -> float | None:
+    """How long an attempt has run; None if it holds no slot, or its function is still loaded.
+
+    Args:
+        loading_seconds_max: what takes longer to load counts as running; None for never.
+    """
     # Read twice, because the id may be new and the time still that of the one before.
     reads = [marks.since(attempt_id) for marks in (_read(path), _read(path)) if marks is not None]
     times = [since for since in reads if since is not None]
-    return time.monotonic() - max(times) if len(times) == 2 else None
+    if len(times) < 2:
+        return None
+    since = max(times, key=abs)
+    seconds = time.monotonic() - abs(since)
+    is_loading = since < 0 and (loading_seconds_max is None or seconds < loading_seconds_max)
+    return None if is_loading else seconds
 
 
 def _read(path: str) -> _Marks | None:

@@ -43,7 +43,8 @@ class WorkerLoop:
             and replaced: it is stopped, or C code, or an async function that does not await, holds
             its interpreter. None for ever.
         setup_timeout_seconds: how long a process may take to load the loop's functions and to run
-            `setup` before it is killed. None for ever.
+            `setup` before it is killed; and how long a function that it loads later may take until
+            that counts towards the time limit of its task. None for ever.
         memory_bytes_soft_max: resident memory of a process above which it gets no more tasks, and
             is replaced once it holds none.
         memory_bytes_hard_max: resident memory of a process above which it is killed, as a loss.

@@ -61,13 +61,28 @@ def test_how_long_an_attempt_has_held_its_slot(path: str) -> None:
     """Counted from when it took the slot last; None if it holds none."""
     marks = BegunMarks(path, 2)
     marks.set(1, 7)
-    first = seconds_since_begun(path, 7)
+    first = seconds_since_begun(path, 7, 300)
     assert first is not None
     assert 0 <= first < 60
-    assert seconds_since_begun(path, 8) is None
+    assert seconds_since_begun(path, 8, 300) is None
     marks.set(1, 0)
-    assert seconds_since_begun(path, 7) is None
-    assert seconds_since_begun(path + "-gone", 7) is None
+    assert seconds_since_begun(path, 7, 300) is None
+    assert seconds_since_begun(path + "-gone", 7, 300) is None
+
+
+def test_what_is_still_loaded_does_not_run(path: str) -> None:
+    """But it holds its slot, and is to blame for what happens meanwhile; and it has a limit."""
+    marks = BegunMarks(path, 1)
+    marks.set(0, 7, is_loading=True)
+    assert seconds_since_begun(path, 7, 300) is None
+    assert seconds_since_begun(path, 7, None) is None
+    seconds = seconds_since_begun(path, 7, 0)
+    assert seconds is not None
+    assert 0 <= seconds < 60
+    marks.set(0, 7)
+    assert seconds_since_begun(path, 7, 300) is not None
+    marks.set(0, 8, is_loading=True)
+    assert take_begun(path) == ({8}, {7, 8})
 
 
 def test_the_last_heartbeat_can_be_read(path: str) -> None:
@@ -97,6 +112,6 @@ def test_a_file_cut_or_damaged_anywhere_can_be_read(path: str, seed: int) -> Non
             data[chance.randrange(min(100, len(data)))] = chance.randrange(256)
         Path(path).write_bytes(data)
         last_beat(path)
-        seconds_since_begun(path, 17)
+        seconds_since_begun(path, 17, 300)
         running, begun = take_begun(path)
         assert running <= begun

@@ -355,8 +355,9 @@ def test_run_says_what_a_picture_needs(command: RunProgram, pipeline: Path) -> N
     run = command("run", "pipeline:name", "--quiet", "--draw", "g.svg", cwd=pipeline)
     assert (run.stdout, run.returncode) == ("pipeline:name\n", 1)
     assert run.stderr == (
-        "trio-actor-graph run: g.svg cannot be written: a .svg picture needs igraph: "
-        "pip install 'trio-actor-graph[draw]' (.dot and .mmd need nothing)\n"
+        "trio-actor-graph run: g.svg cannot be written: a .svg picture needs igraph and pillow, "
+        "the extra 'draw' (no): uv add trio-actor-graph --extra draw; the README has the line for "
+        "pip; .dot and .mmd need nothing\n"
     )
 
 

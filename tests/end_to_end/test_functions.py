@@ -657,6 +657,23 @@ def awkward_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
     return modules
 
 
+async def test_loading_a_function_is_not_bounded_by_the_time_limit_of_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: Coordinator
+) -> None:
+    """However long it takes beyond the moment at which the coordinator looks after the task."""
+    slow = f"import os, time\nif os.getpid() != {os.getpid()}: time.sleep(1.5)\n"
+    text = slow + "def f(): return 1\nasync def g(): return 2\n"
+    (tmp_path / "slow_to_load.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = types.ModuleType("slow_to_load")
+    exec(text, module.__dict__)
+    monkeypatch.setitem(sys.modules, "slow_to_load", module)
+    async with worker.open_graph() as graph:
+        tasks = [graph.create_task(each, timeout_seconds=0.2) for each in (module.f, module.g)]
+        assert [await task.result() for task in tasks] == [1, 2]
+        assert [task.attempt for task in tasks] == [1, 1]
+
+
 async def test_a_module_that_cannot_be_imported_fails_its_tasks_only(
     awkward_modules: dict[str, Any], worker: Coordinator
 ) -> None:

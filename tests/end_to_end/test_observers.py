@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -54,6 +55,12 @@ def say(text: str) -> None:
 
 def parent() -> None:
     current_task().create_task(double, 4, name="child")
+
+
+def hang_once() -> int:
+    if current_task().attempt == 1:
+        time.sleep(60)
+    return 1
 
 
 def die_once() -> int:
@@ -116,6 +123,23 @@ async def test_a_late_predecessor_is_told() -> None:
         ("given to a worker", "running"),
         ("function returned", "succeeded"),
     ]
+
+
+async def test_a_move_tells_which_attempt_has_ended_by_it() -> None:
+    """Also of one that has to be stopped, being past its time limit in a plain function."""
+    notes = Notes()
+    async with (
+        open_coordinator([WorkerLoop("default")]) as coordinator,
+        coordinator.open_graph() as graph,
+    ):
+        coordinator.add_observer(notes)
+        await graph.create_task(hang_once, retries=1, timeout_seconds=1).result()
+    given, failed, ended = (
+        [m.attempt for m in notes.moves if m.happening == happening]
+        for happening in ("given to a worker", "function raised, retries left", "function returned")
+    )
+    assert given == [*failed, *ended]
+    assert None not in given
 
 
 async def test_tasks_know_when_and_where_they_ran() -> None:

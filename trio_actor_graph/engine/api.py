@@ -99,7 +99,10 @@ class Engine(Protocol):
         ...
 
     def seconds_running(self, worker_id: int, attempt_id: int) -> float | None:
-        """How long ago the attempt took its slot; None if it holds none, or nobody can know."""
+        """How long ago the attempt began to run.
+
+        None if it does not: it holds no slot, its function is still loaded, or nobody can know.
+        """
         ...
 
     def pid(self, worker_id: int) -> int | None:

@@ -149,8 +149,11 @@ class ProcessEngine:
             self._nursery.start_soon(self._ladder.descend, life, CLOSE_SECONDS)
 
     def seconds_running(self, worker_id: int, attempt_id: int) -> float | None:
-        path = _begun_path(self._sockets, worker_id) if self._sockets else ""
-        return seconds_since_begun(path, attempt_id)
+        life = self._lives.get(worker_id)
+        if life is None or self._sockets is None:
+            return None
+        path = _begun_path(self._sockets, worker_id)
+        return seconds_since_begun(path, attempt_id, life.limits.setup_timeout_seconds)
 
     def pid(self, worker_id: int) -> int | None:
         life = self._lives.get(worker_id)

@@ -61,13 +61,7 @@ def run_ended_by(move: Move) -> tuple[float, float] | None:
     The task may have gone on since: to another attempt, whose times it then has.
     """
     task, attempt = move.task, move.attempt
-    if attempt is None:
-        # What ran past its time limit was told to stop, and let go of, before it failed.
-        for ended in reversed(task.history or ()):
-            if ended.number == move.attempts and move.happening in _FAILS_AN_ATTEMPT:
-                return _both(ended.began_at, ended.ended_at)
-        return None
-    if move.happening in _ENDS_NO_ATTEMPT:
+    if attempt is None or move.happening in _ENDS_NO_ATTEMPT:
         return None
     began, until = task.began_at, task.ran_until
     for ended in reversed(task.history or ()):
@@ -77,14 +71,9 @@ def run_ended_by(move: Move) -> tuple[float, float] | None:
     else:
         if task.attempt is not None or task.attempts != move.attempts:
             return None
-    return _both(began, until)
-
-
-def _both(began: float | None, until: float | None) -> tuple[float, float] | None:
     return None if began is None or until is None else (began, until)
 
 
-_FAILS_AN_ATTEMPT: Final = frozenset({"function raised", "function raised, retries left"})
 _ENDS_NO_ATTEMPT: Final = frozenset(
     {"condition satisfied", "given to a worker", "given back unbegun"}
 )

@@ -394,8 +394,9 @@ class Scheduler:
             return
         task = attempt.task
         self._cut_off(attempt)
-        self._stop(attempt)
         self._fail_or_retry(attempt, TimedOut(task.spec.timeout_seconds or 0.0), now)
+        if attempt.state != "cancelling":  # else the end of its task has stopped it
+            self._stop(attempt)
 
     def on_attempt_checked(self, attempt_id: int, seconds: float | None, now: float) -> None:
         """An attempt was found to have run for so long, or not to run (None)."""

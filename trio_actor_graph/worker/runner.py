@@ -521,9 +521,10 @@ class AttemptRunner:
         Where a function is not loaded yet, only this thread can tell whether it is a plain one.
         """
         attempt_id = running.message.attempt_id
-        self._slots.mark(attempt_id)
         if running.loaded is NOT_LOADED:
+            self._slots.mark(attempt_id, is_loading=True)
             running.load()
+        self._slots.mark(attempt_id)
         if running.loaded.is_async:
             self._token.run_sync_soon(self._start, running)
             return self._go_on_with(self._slots.begin())

@@ -99,11 +99,15 @@ class Slots:
         with self._lock:
             return self._begin()
 
-    def mark(self, attempt_id: int) -> None:
-        """Note that code of the attempt, which holds a slot, is going to run."""
+    def mark(self, attempt_id: int, *, is_loading: bool = False) -> None:
+        """Note that code of the attempt, which holds a slot, is going to run.
+
+        Args:
+            is_loading: its function is loaded first. Mark it again when that is done.
+        """
         if self._marks is not None:
             with self._lock:
-                self._marks.set(self._slot_of[attempt_id], attempt_id)
+                self._marks.set(self._slot_of[attempt_id], attempt_id, is_loading=is_loading)
 
     def unmark(self, attempt_id: int) -> None:
         """Note that none of it runs yet, nor anything else in its slot."""
