@@ -871,9 +871,10 @@ class Coordinator:
             for definition in self._functions.definitions(worker.worker_id, entry, call.embedded):
                 self._post(worker, definition)
         context = call.context
+        number = task.attempts + (attempt.state == "following")
         if task.times is not None:
             attempt.given_at = self._turn_at
-            if task.attempts > 1:
+            if number > 1:
                 task.times.forget_run()
             if self._watch.spans is not None:
                 context = self._watch.spans.begin_attempt(attempt, context)
@@ -887,7 +888,7 @@ class Coordinator:
             msg.RunAttempt(
                 attempt.attempt_id,
                 task.uid,
-                task.attempts + (attempt.state == "following"),
+                number,
                 spec.name,
                 entry.function_id,
                 spec.priority,

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from trio_actor_graph.__main__ import main
+
 SERVICE = """
     import logging
 
@@ -146,7 +148,6 @@ def test_following_ends_by_ctrl_c(service: Service, start_logs: Callable[..., An
     [
         (["--at", "nowhere"], "no server answers at nowhere"),
         (["--at", "http://127.0.0.1:1"], "no server answers at http://127.0.0.1:1"),
-        (["--at", "socket"], "there is no graph yet"),
         (["--at", "socket", "--token-file", "none"], "none"),
         (["--at", "ftp://x"], "neither an http URL nor the path of a socket"),
         (["--at", "socket", "pipeline:build"], "nothing is run"),
@@ -155,19 +156,23 @@ def test_following_ends_by_ctrl_c(service: Service, start_logs: Callable[..., An
     ],
 )
 def test_what_cannot_be_shown_is_told_in_a_sentence(
-    start_logs: Callable[..., Any], arguments: list[str], told: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
-    run = start_logs(*arguments).wait()
-    assert run.returncode == 2
-    assert told in run.stderr
-    assert "Traceback" not in run.stderr
+    assert main(["logs", *arguments]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert told in output.err
+    assert output.err.count("\n") == 1
 
 
 def test_a_graph_or_task_that_is_not_there_is_told(
-    service: Service, start_logs: Callable[..., Any]
+    service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    at = ["logs", "--at", str(service.folder / "socket")]
+    assert main(at) == 2
+    assert "there is no graph yet" in capsys.readouterr().err
     service.say(service.create("g"), "hello")
-    run = start_logs("--at", "socket", "--graph", "h").wait()
-    assert (run.returncode, "no graph 'h': there were 'g'" in run.stderr) == (2, True)
-    run = start_logs("--at", "socket", "--task", "nope").wait()
-    assert (run.returncode, "no task 'nope': there were 'say hello'" in run.stderr) == (2, True)
+    assert main([*at, "--graph", "h"]) == 2
+    assert "no graph 'h': there were 'g'" in capsys.readouterr().err
+    assert main([*at, "--task", "nope"]) == 2
+    assert "no task 'nope': there were 'say hello'" in capsys.readouterr().err

@@ -833,7 +833,7 @@ class Scheduler:
     def _cut_off(self, attempt: AttemptRecord) -> None:
         """Note when an attempt ended to count that will not report its end."""
         times = attempt.task.times
-        if times is not None:
+        if times is not None and not times.was_cut_off:  # as one that is past its limit was before
             times.cut_off(attempt, self._recording_clock())
 
     def _queue_again(
