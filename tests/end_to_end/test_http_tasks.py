@@ -166,7 +166,7 @@ def decorated(a: int, b: int) -> int:
 class Claims:
     """It says something of its parameters that nobody can use."""
 
-    __signature__ = "(a, b)"
+    __signature__ = "(a, b)", "which is none"
     __name__ = "claims"
 
     def __call__(self, *args: Any) -> int:
