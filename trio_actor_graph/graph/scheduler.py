@@ -819,10 +819,10 @@ class Scheduler:
         if task.history is None:
             task.history = []
         name, times = attempt.worker.name, task.times
-        ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure)
+        at: tuple[float | None, float | None, bool] = (None, None, False)
         if times is not None:
             at = (times.began_at, times.ran_until, times.was_cut_off)
-            ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *at)
+        ended = EndedAttempt(attempt.attempt_id, task.attempts, name, failure, *at)
         task.history.append(ended)
         size = sum(each.size for each in task.history)
         while len(task.history) > HISTORY_MAX or (

@@ -26,11 +26,7 @@ import trio
 
 from trio_actor_graph.clock import unix_seconds, unix_seconds_if
 from trio_actor_graph.graph.reading import run_ended_by
-from trio_actor_graph.graph.records import (
-    PREDECESSOR_ADDED,
-    Move,
-    WorkerRecord,
-)
+from trio_actor_graph.graph.records import PREDECESSOR_ADDED, Move, WorkerRecord
 from trio_actor_graph.logs import LogLine, cut
 from trio_actor_graph.observers import GraphHappening, Observer, WorkerHappening
 from trio_actor_graph.web.limits import HttpLimits
@@ -50,7 +46,6 @@ if TYPE_CHECKING:
     from trio_actor_graph.handles import TaskGraph
 
 EventKind = str
-
 CHUNK_EVENTS: Final = 500
 """How many events are written at a time: some 100 KB, encoded in a millisecond or two."""
 

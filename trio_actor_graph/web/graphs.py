@@ -204,7 +204,7 @@ class Graphs(Observer):
 
     def keep(self, graph: TaskGraph, tasks: list[TaskRecord]) -> None:
         """Keep the results of these tasks until their graph is closed."""
-        if graph.counts_needs and tasks:
+        if tasks:
             self._kept.setdefault(graph.uid, []).extend(map(graph.handle, tasks))
 
     # ---- those the app has closed -----------------------------------------------------------
